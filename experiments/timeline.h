@@ -1,0 +1,58 @@
+// The append-only record of a run: the only thing a verdict may read. One JSON object per event, each with "t" (seconds since the start
+// of the run, to the millisecond) and "event":
+//
+//   run       run, title, seed, version, started (wall), playbook (as run, variables filled in, secrets not), without_faults
+//   phase     phase: "baseline" | "fault" | "revert" | "recovery" | "end"; because
+//   window    probe, window: what the probe handed over (probes/probe.h)
+//   planned   fault (index), summary, intended, steps, allowed, reason
+//   injected  fault, detail
+//   effect    fault, effect: {intended, measured, bites, because}; the last one counts
+//   undo      fault, step, state, because, remedy, detail
+//   undone    every fault is undone and read back: the recovery clock starts here; ok: false where an undo was refused or failed
+//   stop      kind: "operator" | "guardrail" | "not_steady" | "error" | "lost"; because
+//   gate      holds: "yes" | "no" | "unknown", findings: the steady state over the baseline
+//   lateness  probe, and how well the generator kept its schedule (in windows of login probes, too)
+//   notice    what, because: anything else a reader should know
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "injector/base/clock.h"
+#include "injector/base/json.h"
+#include "injector/base/unique_fd.h"
+
+namespace capsize {
+
+class Timeline {
+ public:
+  // In memory only.
+  explicit Timeline(Clock& clock);
+  // Also appends each event to `file` as it happens. Throws Error when the file cannot be made.
+  Timeline(Clock& clock, const std::filesystem::path& file);
+
+  TimePoint start() const { return start_; }
+  double now_seconds() const;
+
+  // Adds "t" and "event". A disk that is full is noted once (see write_problem) and never stops a run or an undo.
+  void add(std::string event, Json fields = Json::object());
+
+  const std::vector<Json>& events() const { return events_; }
+  const std::string& write_problem() const { return write_problem_; }
+  std::string text() const;  // the bytes of timeline.jsonl
+
+  std::function<void(const Json& event)> on_event;  // told of each event after it is recorded
+
+ private:
+  Clock& clock_;
+  TimePoint start_;
+  std::vector<Json> events_;
+  UniqueFd file_;
+  std::string write_problem_;
+};
+
+// Reads a timeline, up to its last whole line. Throws Error when the file cannot be read or its first event is not "run".
+std::vector<Json> read_timeline(const std::filesystem::path& file);
+
+}  // namespace capsize

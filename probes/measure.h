@@ -1,0 +1,38 @@
+// What a probe can say about a span of time, with how sure it is. Pure: computed from recorded windows only, never from a clock.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "injector/base/json.h"
+
+namespace capsize {
+
+enum class MeasureKind { ratio, duration, rate, count, number };
+std::string_view to_string(MeasureKind kind);
+
+struct MeasureInfo {
+  std::string name;   // "success_ratio", "latency.p99", "share.auth1"
+  MeasureKind kind;
+  std::string doc;    // one sentence, with the unit
+};
+
+struct Measured {
+  MeasureKind kind = MeasureKind::number;
+  double value = 0;         // ratio: 0 to 1; duration: seconds; rate: per second
+  double low = 0;           // 95 % confidence interval (Clopper-Pearson for ratios, order statistics for quantiles);
+  double high = 0;          //   equal to value where it was counted, not sampled; high is infinite where the samples cannot bound it
+  std::uint64_t samples = 0;
+};
+Json to_json(const Measured& measured);
+
+// 95 % Clopper-Pearson interval of k of n. n == 0 gives [0, 1].
+struct Interval {
+  double low;
+  double high;
+};
+Interval clopper_pearson(std::uint64_t k, std::uint64_t n);
+Measured ratio(std::uint64_t k, std::uint64_t n);
+
+}  // namespace capsize

@@ -1,0 +1,5 @@
+// What every test includes, compiled once.
+#pragma once
+#include <catch2/catch.hpp>
+
+#include "injector/base/precompiled.h"
