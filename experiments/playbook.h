@@ -1,0 +1,105 @@
+// A playbook: what to watch, what to tip over, what is expected, and when to stop. Read once; everything wrong is said at once.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "injector/base/clock.h"
+#include "injector/base/diagnostics.h"
+#include "injector/base/json.h"
+
+namespace capsize {
+
+enum class Comparison { at_least, at_most, below, above };
+enum class Span { baseline, fault, recovery, run };
+std::string_view to_string(Comparison comparison);
+std::string_view to_string(Span span);
+
+struct Bound {
+  Comparison comparison = Comparison::at_least;
+  double value = 0;                  // ratio 0 to 1, duration in seconds, rate per second, count or number; or the factor of the baseline
+  bool relative_to_baseline = false;  // "2x baseline"
+  std::string written;               // as in the playbook: "95%", "2x baseline"
+};
+
+struct Expectation {
+  std::string probe;    // empty for measures of the run ("recovery_time")
+  std::string measure;  // "success_ratio"
+  Span during = Span::fault;
+  std::vector<Bound> bounds;  // all must hold
+  std::string name() const;   // "login.success_ratio", "recovery_time"
+};
+
+struct Guardrail {
+  Expectation breach;   // the bounds say when it is breached
+  Duration lasting{};   // for this long without a break
+};
+
+struct PlannedFault {
+  std::string fault;    // name in the table
+  std::string target;   // name in the playbook
+  Duration at{};        // from the start of the fault phase
+  Duration lasting{};   // "for"
+  std::set<std::string> allow;
+  std::string reason;   // why `allow` is allowed
+  Json params = Json::object();
+};
+
+struct TargetUse {
+  std::string type;
+  std::string host;     // empty: this machine
+  Json params = Json::object();
+};
+
+struct ProbeUse {
+  std::string probe;    // name in the table
+  std::string target;   // empty: none
+  Json params = Json::object();
+};
+
+struct Timing {
+  Duration baseline = std::chrono::seconds(10);
+  Duration recovery = std::chrono::seconds(40);
+  Duration settle = std::chrono::seconds(10);
+};
+
+struct Playbook {
+  std::string title;
+  std::string description;
+  std::vector<std::string> tags;
+  std::map<std::string, std::vector<std::string>> hosts;  // name -> the command whose stdin and stdout reach an agent
+  std::map<std::string, TargetUse> targets;
+  std::map<std::string, ProbeUse> probes;
+  Timing timing;
+  std::vector<Expectation> steady_state;
+  std::vector<PlannedFault> faults;
+  std::vector<Expectation> hypothesis;
+  std::vector<Guardrail> abort_when;
+  Json as_run;                        // variables filled in, secrets replaced by ***
+  std::vector<std::string> secrets;   // their values: never shown
+
+  Duration fault_phase() const;       // until the last fault ends; zero without faults
+  std::string redact(std::string text) const;  // every secret's value replaced by ***
+};
+
+struct PlaybookOptions {
+  std::map<std::string, Json> set;    // --set name=value
+  std::function<std::optional<std::string>(const std::string& name)> environment;  // for ${env:NAME} and ${secret:NAME}
+};
+
+struct PlaybookResult {
+  std::optional<Playbook> playbook;   // when there are no errors
+  Diagnostics diagnostics;            // located
+};
+
+// Pure. `file` is for messages only.
+PlaybookResult read_playbook(const std::string& text, const PlaybookOptions& options);
+// Throws Error when the file cannot be read.
+PlaybookResult read_playbook_file(const std::filesystem::path& file, const PlaybookOptions& options);
+
+}  // namespace capsize
