@@ -1,0 +1,220 @@
+#include "experiments/evidence.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "injector/base/error.h"
+
+namespace capsize {
+namespace {
+
+// Fewer samples than this say nothing about a ratio or a quantile, whatever their estimate.
+constexpr std::uint64_t kFewestSamples = 20;
+
+const char* words_of(Comparison comparison) {
+  switch (comparison) {
+    case Comparison::at_least: return "at least";
+    case Comparison::at_most: return "at most";
+    case Comparison::below: return "below";
+    case Comparison::above: break;
+  }
+  return "above";
+}
+
+bool satisfied(Comparison comparison, double value, double limit) {
+  switch (comparison) {
+    case Comparison::at_least: return value >= limit;
+    case Comparison::at_most: return value <= limit;
+    case Comparison::below: return value < limit;
+    case Comparison::above: break;
+  }
+  return value > limit;
+}
+
+bool wants_much(Comparison comparison) { return comparison == Comparison::at_least || comparison == Comparison::above; }
+
+// The end of the interval that is worst, and the one that is best, for the comparison.
+double worst_end(Comparison comparison, const Measured& measured) { return wants_much(comparison) ? measured.low : measured.high; }
+double best_end(Comparison comparison, const Measured& measured) { return wants_much(comparison) ? measured.high : measured.low; }
+
+bool sampled(const Measured& measured) { return measured.low != measured.value || measured.high != measured.value; }
+
+Holds judge_bound(Comparison comparison, double limit, const Measured& measured, bool strict) {
+  if (sampled(measured) && measured.samples < kFewestSamples) return Holds::unknown;
+  if (!strict) return satisfied(comparison, measured.value, limit) ? Holds::yes : Holds::no;
+  if (satisfied(comparison, worst_end(comparison, measured), limit)) return Holds::yes;
+  if (!satisfied(comparison, best_end(comparison, measured), limit)) return Holds::no;
+  return Holds::unknown;
+}
+
+std::string interval_text(const Measured& measured) {
+  const std::string samples = measured.samples > 0 ? fmt::format("{} samples", measured.samples) : std::string();
+  if (!sampled(measured)) return samples.empty() ? "" : " (" + samples + ")";
+  const std::string high = std::isfinite(measured.high) ? show_value(measured.kind, measured.high) : "unbounded";
+  return fmt::format(" (95 % interval {} to {}{}{})", show_value(measured.kind, measured.low), high, samples.empty() ? "" : ", ", samples);
+}
+
+Holds worse(Holds a, Holds b) {
+  if (a == Holds::no || b == Holds::no) return Holds::no;
+  if (a == Holds::unknown || b == Holds::unknown) return Holds::unknown;
+  return Holds::yes;
+}
+
+}  // namespace
+
+std::string_view to_string(Holds holds) { return holds == Holds::yes ? "yes" : holds == Holds::no ? "no" : "unknown"; }
+
+Json to_json(const Finding& finding) {
+  return {{"expectation", finding.expectation}, {"holds", to_string(finding.holds)}, {"because", finding.because}, {"evidence", finding.evidence}};
+}
+
+std::string show_value(MeasureKind kind, double value) {
+  switch (kind) {
+    case MeasureKind::ratio: return fmt::format("{:.4g} %", value * 100);
+    case MeasureKind::duration: return value < 1 ? fmt::format("{:.3g} ms", value * 1e3) : fmt::format("{:.2f} s", value);
+    case MeasureKind::rate: return fmt::format("{:.1f}/s", value);
+    case MeasureKind::count:
+    case MeasureKind::number: break;
+  }
+  return value == std::floor(value) && std::abs(value) < 1e15 ? fmt::format("{}", static_cast<long long>(value)) : fmt::format("{:.3g}", value);
+}
+
+std::string describe(const Expectation& expectation) {
+  std::string out = expectation.name();
+  const char* separator = " ";
+  for (const Bound& bound : expectation.bounds) {
+    out += fmt::format("{}{} {}", separator, words_of(bound.comparison), bound.written);
+    separator = " and ";
+  }
+  return expectation.probe.empty() ? out : fmt::format("{} during {}", out, to_string(expectation.during));
+}
+
+MeasureKind kind_of(const Playbook& playbook, const Expectation& expectation) {
+  if (expectation.probe.empty()) return MeasureKind::duration;
+  const auto use = playbook.probes.find(expectation.probe);
+  CAPSIZE_CHECK(use != playbook.probes.end());
+  const ProbeType* type = find_probe(use->second.probe);
+  CAPSIZE_CHECK(type != nullptr);
+  const MeasureInfo* info = find_measure(*type, expectation.measure);
+  CAPSIZE_CHECK(info != nullptr);
+  return info->kind;
+}
+
+void Evidence::add(const Json& event) {
+  last_ = std::max(last_, event.value("t", 0.0));
+  const std::string kind = event.value("event", "");
+  if (kind == "phase") {
+    phases_.emplace(event.value("phase", ""), event.value("t", 0.0));
+  } else if (kind == "undone") {
+    if (event.value("ok", false)) undone_at_ = event.value("t", 0.0);
+  } else if (kind == "window") {
+    const std::string probe = event.value("probe", "");
+    auto& owned = owned_[probe];
+    owned.push_back(std::make_unique<Window>(event.at("window")));
+    windows_[probe].push_back(owned.back().get());
+  }
+}
+
+std::optional<Stretch> Evidence::span(Span span) const {
+  const auto began = [&](const char* phase) -> std::optional<double> {
+    const auto found = phases_.find(phase);
+    return found == phases_.end() ? std::nullopt : std::optional(found->second);
+  };
+  const auto from_to = [&](std::optional<double> from, std::optional<double> to) -> std::optional<Stretch> {
+    if (!from) return std::nullopt;
+    return Stretch{*from, to.value_or(last_)};
+  };
+  const auto fault = began("fault");
+  const auto revert = began("revert");
+  const auto end = began("end");
+  switch (span) {
+    case Span::baseline: return from_to(began("baseline"), fault ? fault : revert ? revert : end);
+    case Span::fault: return from_to(fault, revert ? revert : end);
+    case Span::recovery: return undone_at_ && began("recovery") ? from_to(undone_at_, end) : std::nullopt;
+    case Span::run: break;
+  }
+  return from_to(began("baseline"), end);
+}
+
+double Evidence::complete_until() const {
+  double until = last_;
+  for (const auto& [name, use] : playbook_.probes) {
+    const auto& all = windows(name);
+    until = std::min(until, all.empty() ? 0.0 : all.back()->value("to", 0.0));
+  }
+  return until;
+}
+
+const std::vector<const Window*>& Evidence::windows(const std::string& probe) const {
+  static const std::vector<const Window*> none;
+  const auto found = windows_.find(probe);
+  return found == windows_.end() ? none : found->second;
+}
+
+std::vector<const Window*> Evidence::within_stretch(const std::string& probe, Stretch stretch) const {
+  // A window belongs to the stretch that holds its middle, so that each belongs to exactly one of two neighbours.
+  const auto middle = [](const Window* window) { return (window->value("from", 0.0) + window->value("to", 0.0)) / 2; };
+  const auto& all = windows(probe);
+  const auto first = std::partition_point(all.begin(), all.end(), [&](const Window* w) { return middle(w) < stretch.from; });
+  const auto past = std::partition_point(first, all.end(), [&](const Window* w) { return middle(w) < stretch.to; });
+  return {first, past};
+}
+
+std::optional<Measured> Evidence::measure(const std::string& probe, std::string_view measure, Stretch stretch) const {
+  const auto use = playbook_.probes.find(probe);
+  if (use == playbook_.probes.end()) return std::nullopt;
+  const ProbeType* type = find_probe(use->second.probe);
+  if (type == nullptr) return std::nullopt;
+  const auto chosen = within_stretch(probe, stretch);
+  if (chosen.empty()) return std::nullopt;
+  return type->measure(measure, chosen);
+}
+
+std::optional<double> Evidence::limit(const Bound& bound, const Expectation& expectation) const {
+  if (!bound.relative_to_baseline) return bound.value;
+  const auto baseline = span(Span::baseline);
+  if (!baseline) return std::nullopt;
+  const auto measured = measure(expectation.probe, expectation.measure, *baseline);
+  if (!measured) return std::nullopt;
+  return measured->value * bound.value;
+}
+
+Finding Evidence::hold(const Expectation& expectation, Stretch stretch, bool strict) const {
+  Finding finding;
+  finding.expectation = describe(expectation);
+  finding.evidence = {{"measure", expectation.name()}, {"during", to_string(expectation.during)}, {"from", stretch.from}, {"to", stretch.to}};
+  const auto measured = measure(expectation.probe, expectation.measure, stretch);
+  if (!measured) {
+    finding.because = fmt::format("{} has no samples in this span", expectation.name());
+    return finding;
+  }
+  finding.evidence.update(to_json(*measured));
+  finding.holds = Holds::yes;
+  std::string wanted;
+  for (const Bound& bound : expectation.bounds) {
+    const auto bound_limit = limit(bound, expectation);
+    const Holds holds = bound_limit ? judge_bound(bound.comparison, *bound_limit, *measured, strict) : Holds::unknown;
+    finding.holds = worse(finding.holds, holds);
+    const std::string shown = !bound_limit ? "unknown: the baseline has no such measure" : show_value(measured->kind, *bound_limit);
+    wanted += fmt::format("{}{} {}", wanted.empty() ? "" : " and ", words_of(bound.comparison), bound.relative_to_baseline ? fmt::format("{} ({})", bound.written, shown) : shown);
+    if (bound_limit) finding.evidence["limit"] = *bound_limit;
+    finding.evidence["comparison"] = words_of(bound.comparison);
+  }
+  const char* verdict = finding.holds == Holds::yes ? "as expected" : finding.holds == Holds::no ? "not as expected" : "too few samples to tell";
+  finding.because = fmt::format("{} was {}{}; expected {}: {}", expectation.name(), show_value(measured->kind, measured->value), interval_text(*measured), wanted, verdict);
+  return finding;
+}
+
+bool Evidence::clearly_missed(const Expectation& expectation, Stretch stretch) const {
+  const auto measured = measure(expectation.probe, expectation.measure, stretch);
+  if (!measured) return false;
+  for (const Bound& bound : expectation.bounds) {
+    const auto bound_limit = limit(bound, expectation);
+    if (bound_limit && !satisfied(bound.comparison, best_end(bound.comparison, *measured), *bound_limit)) return true;
+  }
+  return false;
+}
+
+}  // namespace capsize

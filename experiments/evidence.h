@@ -1,0 +1,73 @@
+// Reads a timeline as evidence: the spans of a run and any measure over any stretch of it. Pure; the runner and the verdict share it, so
+// that what stops a run, what ends its recovery and what judges it are the same numbers.
+#pragma once
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/playbook.h"
+#include "probes/measure.h"
+#include "probes/probe.h"
+
+namespace capsize {
+
+struct Stretch {  // seconds since the start of the run
+  double from = 0;
+  double to = 0;
+};
+
+enum class Holds { yes, no, unknown };
+std::string_view to_string(Holds holds);
+
+// One expectation held against one stretch.
+struct Finding {
+  std::string expectation;  // "login.success_ratio at least 95% during fault"
+  Holds holds = Holds::unknown;
+  std::string because;      // a sentence with the numbers
+  Json evidence = Json::object();
+};
+Json to_json(const Finding& finding);
+
+class Evidence {
+ public:
+  explicit Evidence(const Playbook& playbook) : playbook_(playbook) {}
+
+  void add(const Json& event);  // events in the order of the timeline
+
+  // Where the run has been; nothing for a span not (yet) begun. An unfinished span ends at the last event.
+  std::optional<Stretch> span(Span span) const;
+  std::optional<double> undone_at() const { return undone_at_; }  // when every fault was verified gone
+  double last() const { return last_; }
+
+  // Up to where every probe has handed over complete windows.
+  double complete_until() const;
+
+  std::optional<Measured> measure(const std::string& probe, std::string_view measure, Stretch stretch) const;
+
+  // `strict`: the whole confidence interval has to be on the right side (hypotheses); else the estimate alone decides (gates).
+  Finding hold(const Expectation& expectation, Stretch stretch, bool strict) const;
+
+  // Whether `expectation` is clearly missed over `stretch`: the interval lies wholly on the wrong side. False when it cannot be told.
+  bool clearly_missed(const Expectation& expectation, Stretch stretch) const;
+
+  const std::vector<const Window*>& windows(const std::string& probe) const;
+  const Playbook& playbook() const { return playbook_; }
+
+ private:
+  std::vector<const Window*> within_stretch(const std::string& probe, Stretch stretch) const;
+  std::optional<double> limit(const Bound& bound, const Expectation& expectation) const;
+
+  const Playbook& playbook_;
+  std::map<std::string, std::vector<std::unique_ptr<Window>>> owned_;
+  std::map<std::string, std::vector<const Window*>> windows_;
+  std::map<std::string, double> phases_;  // name -> when it began
+  std::optional<double> undone_at_;
+  double last_ = 0;
+};
+
+std::string show_value(MeasureKind kind, double value);  // "95.2 %", "210 ms", "164.8/s", "3"
+std::string describe(const Expectation& expectation);    // "login.success_ratio at least 95% during fault"
+MeasureKind kind_of(const Playbook& playbook, const Expectation& expectation);
+
+}  // namespace capsize

@@ -1,0 +1,113 @@
+// Connect and plan: everything that can be refused is refused here, with only looks.
+#include <fmt/format.h>
+
+#include <exception>
+
+#include "experiments/runner.h"
+#include "injector/base/error.h"
+
+namespace capsize {
+namespace {
+
+struct Place {
+  std::string host;
+  std::string type;
+  Json params;
+  friend bool operator==(const Place&, const Place&) = default;
+};
+
+Place place_of(const Playbook& playbook, const PlannedFault& fault) {
+  const TargetUse& use = playbook.targets.at(fault.target);
+  return {use.host, use.type, use.params};
+}
+
+// Two faults on one target at one time would each compare with a state the other has changed: the first to end could not be undone.
+void refuse_overlap(const Playbook& playbook) {
+  for (std::size_t i = 0; i < playbook.faults.size(); ++i) {
+    for (std::size_t j = i + 1; j < playbook.faults.size(); ++j) {
+      const PlannedFault& a = playbook.faults[i];
+      const PlannedFault& b = playbook.faults[j];
+      const bool meet = a.at < b.at + b.lasting && b.at < a.at + a.lasting;
+      if (meet && place_of(playbook, a) == place_of(playbook, b)) {
+        throw Error(ErrorKind::refused, fmt::format("/faults/{} ({}) and /faults/{} ({}) change the same target at the same time", i, a.fault, j, b.fault),
+                    "let one end before the other begins, or aim them at different targets");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Host& PreparedRun::host_of(const std::string& target) { return *hosts_.at(playbook_->targets.at(target).host); }
+
+Task<std::vector<UndoReport>> PreparedRun::undo_all() {
+  std::vector<UndoReport> all;
+  for (auto& [name, host] : hosts_) {
+    auto reports = co_await host->undo_all();
+    all.insert(all.end(), reports.begin(), reports.end());
+  }
+  co_return all;
+}
+
+Task<> PreparedRun::close() {
+  for (auto& [name, host] : hosts_) {
+    co_await host->close();
+  }
+}
+
+Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world) {
+  refuse_overlap(playbook);
+  auto prepared = std::make_unique<PreparedRun>();
+  prepared->playbook_ = &playbook;
+  std::exception_ptr problem;
+  try {
+    for (const auto& [name, target] : playbook.targets) {
+      if (prepared->hosts_.count(target.host) > 0) continue;
+      const auto via = playbook.hosts.find(target.host);
+      std::vector<std::string> command = via == playbook.hosts.end() ? std::vector<std::string>() : via->second;
+      auto host = co_await world.connect(target.host, std::move(command));
+      prepared->hosts_[target.host] = std::move(host);
+    }
+    for (std::size_t i = 0; i < playbook.faults.size(); ++i) {
+      const PlannedFault& fault = playbook.faults[i];
+      const FaultType* type = find_fault(fault.fault);
+      CAPSIZE_CHECK(type != nullptr);
+      FaultRequest request;
+      request.params = fault.params;
+      request.target = playbook.targets.at(fault.target).params;
+      request.allow = fault.allow;
+      auto plan = co_await type->plan(std::move(request), prepared->host_of(fault.target));
+      prepared->plans_.push_back(std::move(plan));
+    }
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  if (problem) {
+    co_await prepared->close();
+    std::rethrow_exception(problem);
+  }
+  co_return prepared;
+}
+
+Json plan_json(const Playbook& playbook, const PreparedRun& prepared) {
+  Json faults = Json::array();
+  for (std::size_t i = 0; i < prepared.plans().size(); ++i) {
+    const PlannedFault& fault = playbook.faults[i];
+    const FaultPlan& plan = prepared.plans()[i];
+    Json steps = Json::array();
+    for (const Step& step : plan.steps) steps.push_back(to_json(step));
+    Json one = {{"fault", fault.fault}, {"target", fault.target}, {"at", seconds(fault.at)}, {"for", seconds(fault.lasting)}};
+    one["host"] = playbook.targets.at(fault.target).host;
+    one["target_params"] = playbook.targets.at(fault.target).params;
+    one["summary"] = plan.summary;
+    one["intended"] = plan.intended;
+    one["observe"] = to_json(plan.observe);
+    one["steps"] = std::move(steps);
+    one["allowed"] = plan.allowed;
+    if (!fault.reason.empty()) one["reason"] = fault.reason;
+    faults.push_back(std::move(one));
+  }
+  return {{"title", playbook.title}, {"faults", std::move(faults)}};
+}
+
+}  // namespace capsize

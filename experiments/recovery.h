@@ -1,0 +1,24 @@
+// Did it right itself, and when? Pure. A system is recovered at the first moment after the verified undo from which the steady state is
+// met, without a break, for `timing.settle`.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "experiments/evidence.h"
+
+namespace capsize {
+
+struct Recovery {
+  bool recovered = false;
+  double seconds = 0;       // from the verified undo to the first moment of the steady state that lasted
+  double settled_at = 0;    // when `settle` of it had passed (seconds since the start of the run)
+  std::string because;      // what still breaks the steady state, or that it is back
+};
+
+// Over what has been recorded so far. Nothing without a verified undo.
+std::optional<Recovery> find_recovery(const Evidence& evidence);
+
+// The measure by which a probe says how much work is piled up, where it has one: back to its baseline is a part of "recovered".
+inline constexpr std::string_view kBacklogMeasure = "backlog";
+
+}  // namespace capsize

@@ -1,0 +1,217 @@
+#include "experiments/verdict.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "experiments/recovery.h"
+#include "injector/base/error.h"
+#include "probes/load/generator.h"
+
+namespace capsize {
+namespace {
+
+struct Run {
+  Evidence evidence;
+  Json head = Json::object();
+  std::vector<Json> planned, effects, undos;  // by fault: the last event of each kind (undos: one a step)
+  std::vector<Json> residue;
+  std::optional<Json> stop;
+  bool without_faults = false;
+};
+
+Json& at_index(std::vector<Json>& all, const Json& event) {
+  const auto index = event.value("fault", std::size_t{0});
+  CAPSIZE_CHECK(index < 10'000);
+  if (all.size() <= index) all.resize(index + 1);
+  return all[index];
+}
+
+void note_undo(Run& run, const Json& event) {
+  static const std::vector<std::string> kOrder = {"nothing_to_undo", "undone", "refused", "failed"};
+  const auto rank = [](const std::string& state) { return std::find(kOrder.begin(), kOrder.end(), state) - kOrder.begin(); };
+  const std::string state = event.value("state", "failed");
+  Json& known = at_index(run.undos, event);
+  if (known.is_null() || rank(state) > rank(known.value("state", ""))) known = event;
+  if (state != "refused" && state != "failed") return;
+  Json entry;
+  for (const char* key : {"fault", "step", "state", "because", "remedy", "detail"}) {
+    if (event.contains(key)) entry[key] = event[key];
+  }
+  run.residue.push_back(std::move(entry));
+}
+
+void read(Run& run, const std::vector<Json>& events) {
+  for (const Json& event : events) {
+    run.evidence.add(event);
+    const std::string kind = event.value("event", "");
+    if (kind == "run") run.head = event, run.without_faults = event.value("without_faults", false);
+    else if (kind == "planned") at_index(run.planned, event) = event;
+    else if (kind == "effect") at_index(run.effects, event) = event.at("effect");
+    else if (kind == "undo") note_undo(run, event);
+    else if (kind == "stop" && !run.stop) run.stop = event;
+  }
+}
+
+Json phases_json(const Run& run) {
+  Json out = Json::object();
+  for (const Span span : {Span::baseline, Span::fault, Span::recovery}) {
+    if (const auto stretch = run.evidence.span(span)) out[std::string(to_string(span))] = {{"from", stretch->from}, {"to", stretch->to}};
+  }
+  return out;
+}
+
+Json faults_json(const Playbook& playbook, const Run& run) {
+  Json out = Json::array();
+  if (run.without_faults) return out;
+  for (std::size_t i = 0; i < playbook.faults.size(); ++i) {
+    const PlannedFault& fault = playbook.faults[i];
+    Json one = {{"fault", fault.fault}, {"target", fault.target}, {"at", seconds(fault.at)}, {"for", seconds(fault.lasting)}};
+    if (i < run.planned.size() && run.planned[i].is_object()) {
+      for (const char* key : {"summary", "allowed", "reason"}) {
+        if (run.planned[i].contains(key)) one[key] = run.planned[i][key];
+      }
+    }
+    one["effect"] = i < run.effects.size() && run.effects[i].is_object() ? run.effects[i] : Json{{"intended", nullptr}, {"measured", nullptr}, {"bites", false}, {"because", "it was never injected"}};
+    one["undo"] = i < run.undos.size() && run.undos[i].is_object() ? run.undos[i].value("state", "failed") : "nothing_to_undo";
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+// The hypothesis, each expectation over its span; and the gate, over the baseline.
+std::vector<Finding> hypothesis_findings(const Playbook& playbook, const Run& run, const std::optional<Recovery>& recovery) {
+  std::vector<Finding> findings;
+  for (const Expectation& expectation : playbook.hypothesis) {
+    Finding finding;
+    finding.expectation = describe(expectation);
+    if (expectation.probe.empty()) {
+      finding.evidence = {{"measure", expectation.name()}, {"kind", "duration"}, {"during", "recovery"}};
+      if (run.without_faults) {
+        finding.holds = Holds::yes;
+        finding.because = "no fault was injected: there was nothing to recover from";
+      } else if (!recovery) {
+        finding.because = "the recovery was not watched: the faults were not verified gone";
+      } else {
+        const Bound& bound = expectation.bounds.front();
+        const bool in_time = recovery->recovered && recovery->seconds <= bound.value;
+        finding.holds = in_time ? Holds::yes : Holds::no;
+        finding.because = recovery->recovered ? fmt::format("recovered {:.1f} s after the undo; expected at most {}", recovery->seconds, bound.written) : fmt::format("not recovered: {}", recovery->because);
+        finding.evidence["limit"] = bound.value;
+        finding.evidence["value"] = recovery->recovered ? Json(recovery->seconds) : Json(nullptr);
+      }
+    } else if (const auto stretch = run.evidence.span(expectation.during)) {
+      finding = run.evidence.hold(expectation, *stretch, true);
+    } else {
+      finding.because = fmt::format("the run never came to its {} span", to_string(expectation.during));
+    }
+    findings.push_back(std::move(finding));
+  }
+  return findings;
+}
+
+std::vector<Finding> gate_findings(const Playbook& playbook, const Run& run) {
+  std::vector<Finding> findings;
+  const auto baseline = run.evidence.span(Span::baseline);
+  for (Expectation expectation : playbook.steady_state) {
+    expectation.during = Span::baseline;
+    if (baseline) findings.push_back(run.evidence.hold(expectation, *baseline, false));
+  }
+  return findings;
+}
+
+struct Decision {
+  Outcome outcome;
+  std::string because;
+};
+
+std::optional<Decision> not_a_fair_run(const Playbook& playbook, const Run& run, const Json& faults, const std::vector<Finding>& gate) {
+  if (!run.residue.empty()) return Decision{Outcome::residue, "an undo was refused or failed: " + run.residue.front().value("because", "")};
+  if (run.stop) {
+    const std::string kind = run.stop->value("kind", "");
+    const std::string because = run.stop->value("because", "");
+    if (kind == "operator" || kind == "guardrail") return Decision{Outcome::aborted, because};
+    if (kind == "not_steady") return Decision{Outcome::inconclusive, because};
+    return Decision{Outcome::invalid, because};
+  }
+  for (const auto& [name, use] : playbook.probes) {
+    if (const auto reason = generator_problem(run.evidence.windows(name))) return Decision{Outcome::invalid, fmt::format("the load generator of \"{}\" could not keep up: {}", name, *reason)};
+  }
+  for (const Json& fault : faults) {
+    if (!fault["effect"].value("bites", false)) return Decision{Outcome::invalid, fmt::format("{} did not bite: {}", fault.value("fault", ""), fault["effect"].value("because", ""))};
+  }
+  for (const Finding& finding : gate) {
+    if (finding.holds != Holds::yes) return Decision{Outcome::inconclusive, "the baseline was not steady: " + finding.because};
+  }
+  return std::nullopt;
+}
+
+Decision decide(const Playbook& playbook, const Run& run, const Json& faults, const std::vector<Finding>& gate, const std::vector<Finding>& findings, const std::optional<Recovery>& recovery) {
+  if (auto decision = not_a_fair_run(playbook, run, faults, gate)) return *decision;
+  const bool disturbed = !run.without_faults && !playbook.faults.empty();
+  const auto first = [&](Holds holds, bool of_recovery) -> const Finding* {
+    for (const Finding& finding : findings) {
+      if (finding.holds == holds && (finding.evidence.value("measure", "") == "recovery_time") == of_recovery) return &finding;
+    }
+    return nullptr;
+  };
+  if (disturbed && (!recovery || !recovery->recovered)) {
+    return {Outcome::unrecovered, fmt::format("the faults are verified gone, but the steady state did not come back within {}: {}", show_value(MeasureKind::duration, seconds(playbook.timing.recovery)), recovery ? recovery->because : "")};
+  }
+  if (const Finding* missed = first(Holds::no, false)) return {Outcome::refuted, missed->because};
+  if (const Finding* late = first(Holds::no, true)) return {Outcome::unrecovered, "the steady state came back too late: " + late->because};
+  for (const Finding& finding : findings) {
+    if (finding.holds == Holds::unknown) return {Outcome::inconclusive, finding.because};
+  }
+  if (findings.empty()) return {Outcome::held, disturbed ? "the steady state came back in time" : "nothing was expected and nothing was disturbed"};
+  return {Outcome::held, fmt::format("all {} expectation{} held{}", findings.size(), findings.size() == 1 ? "" : "s", disturbed ? ", and the steady state came back in time" : "")};
+}
+
+}  // namespace
+
+std::string_view to_string(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::held: return "held";
+    case Outcome::refuted: return "refuted";
+    case Outcome::unrecovered: return "unrecovered";
+    case Outcome::inconclusive: return "inconclusive";
+    case Outcome::invalid: return "invalid";
+    case Outcome::aborted: return "aborted";
+    case Outcome::residue: break;
+  }
+  return "residue";
+}
+
+Json judge(const Playbook& playbook, const std::vector<Json>& events) {
+  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, false};
+  read(run, events);
+  const bool disturbed = !run.without_faults && !playbook.faults.empty();
+  const auto recovery = disturbed ? find_recovery(run.evidence) : std::nullopt;
+  const auto gate = gate_findings(playbook, run);
+  const auto findings = hypothesis_findings(playbook, run, recovery);
+  const Json faults = faults_json(playbook, run);
+  const Decision decision = decide(playbook, run, faults, gate, findings, recovery);
+  const auto list = [](const std::vector<Finding>& all) {
+    Json out = Json::array();
+    for (const Finding& finding : all) out.push_back(to_json(finding));
+    return out;
+  };
+  Json verdict = {{"format", 1}, {"run", run.head.value("run", "")}, {"title", playbook.title}, {"outcome", to_string(decision.outcome)}};
+  verdict["exit_code"] = exit_code(decision.outcome);
+  verdict["because"] = decision.because;
+  verdict["started"] = run.head.value("started", "");
+  verdict["ended"] = events.empty() ? "" : events.back().value("wall", run.head.value("started", ""));
+  verdict["seed"] = run.head.value("seed", 0);
+  verdict["without_faults"] = run.without_faults;
+  verdict["phases"] = phases_json(run);
+  verdict["steady_state"] = list(gate);
+  verdict["findings"] = list(findings);
+  verdict["faults"] = faults;
+  verdict["recovery"] = {{"recovered", nullptr}, {"seconds", nullptr}, {"because", disturbed ? "the faults were not verified gone" : "no fault was injected"}};
+  if (recovery) verdict["recovery"] = {{"recovered", recovery->recovered}, {"seconds", recovery->recovered ? Json(recovery->seconds) : Json(nullptr)}, {"because", recovery->because}};
+  verdict["residue"] = run.residue;
+  if (run.stop) verdict["stopped"] = *run.stop;
+  return verdict;
+}
+
+}  // namespace capsize
