@@ -6,7 +6,7 @@
 
 #include "experiments/recovery.h"
 #include "injector/base/error.h"
-#include "probes/load/generator.h"
+#include "probes/health.h"
 
 namespace capsize {
 namespace {
