@@ -1,0 +1,45 @@
+# Sourced by experiments/demo and tests/run: makes a fresh Debian 12 ready and builds. A second call installs and builds nothing twice.
+# shellcheck shell=bash
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" | { [ -t 1 ] && cat || sed 's/\x1b\[[0-9;]*m//g'; }; }
+
+build_packages=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libfmt-dev libssl-dev libcli11-dev zlib1g-dev libjs-dygraphs)
+lab_packages=(haproxy)
+test_packages=(catch2 python3 python3-jsonschema chromium strace procps)
+
+# install_missing PACKAGE...: says what it installs; needs root or sudo only when something is missing.
+install_missing() {
+  local missing=() package
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  say "installing ${missing[*]}"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "missing packages; as root: apt-get install ${missing[*]}" >&2; return 69; }
+    as_root=(sudo)
+  fi
+  # Nothing that is installed here may start a service: the lab starts its own HAProxy.
+  local no_start=/usr/sbin/policy-rc.d made=
+  if [ ! -e "$no_start" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$no_start" >/dev/null && "${as_root[@]}" chmod 755 "$no_start" && made=1
+  fi
+  local log status=0
+  log=$(mktemp)
+  { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || status=$?
+  [ -n "$made" ] && "${as_root[@]}" rm -f "$no_start"
+  [ "$status" -eq 0 ] || { tail -n 20 "$log" >&2; echo "could not install ${missing[*]}; as root: apt-get install ${missing[*]}" >&2; rm -f "$log"; return 69; }
+  rm -f "$log"
+}
+
+# build PRESET TARGET...: configures once, then builds what changed.
+build() {
+  local preset=$1
+  shift
+  local launcher=()
+  command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  [ -f "build/$preset/build.ninja" ] || { say "configuring $preset"; cmake --preset "$preset" "${launcher[@]}" "${configure_options[@]}" >/dev/null; }
+  say "building $preset: $*"
+  cmake --build "build/$preset" --target "$@" -- --quiet
+}
