@@ -41,7 +41,9 @@ class Runner {
     std::exception_ptr problem;
     try {
       co_await stop_.unless_stopped(baseline());
-      if (!stop_.requested()) co_await stop_.unless_stopped(fault_phase());
+      if (!stop_.requested()) {
+        co_await stop_.unless_stopped(fault_phase());
+      }
     } catch (...) {
       problem = std::current_exception();
     }
@@ -167,7 +169,9 @@ class Runner {
       const TimePoint next = std::min(end, next_event(start, world_.clock->now() + kTick));
       co_await world_.clock->sleep_until(next);
     }
-    if (!options_.without_faults) co_await measure_effects(true);
+    if (!options_.without_faults) {
+      co_await measure_effects(true);
+    }
   }
 
   TimePoint next_event(TimePoint start, TimePoint latest) const {
@@ -182,7 +186,8 @@ class Runner {
 
   Task<> start_due_faults(TimePoint start) {
     for (std::size_t i = 0; i < faults_.size(); ++i) {
-      if (faults_[i].state == FaultState::waiting && world_.clock->now() >= start + playbook_.faults[i].at) co_await inject(i);
+      if (faults_[i].state != FaultState::waiting || world_.clock->now() < start + playbook_.faults[i].at) continue;
+      co_await inject(i);
     }
   }
 
@@ -214,8 +219,8 @@ class Runner {
 
   Task<> measure_effects(bool last) {
     for (std::size_t i = 0; i < faults_.size(); ++i) {
-      if (faults_[i].state != FaultState::active) continue;
-      if (last || world_.clock->now() >= faults_[i].next_effect) co_await measure_effect(i);
+      if (faults_[i].state != FaultState::active || (!last && world_.clock->now() < faults_[i].next_effect)) continue;
+      co_await measure_effect(i);
     }
   }
 
