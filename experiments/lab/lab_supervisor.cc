@@ -1,0 +1,272 @@
+#include "experiments/lab/lab_supervisor.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "experiments/lab/http_exchange.h"
+#include "experiments/lab/lab_info.h"
+#include "experiments/lab/session_token.h"
+#include "injector/base/error.h"
+#include "injector/base/param_types.h"
+#include "injector/base/rng.h"
+
+namespace capsize {
+namespace {
+
+constexpr Duration kReadyLimit = std::chrono::seconds(15);
+constexpr Duration kLockLimit = std::chrono::seconds(2);  // for a supervisor that is just ending
+constexpr Duration kLook = std::chrono::milliseconds(20);
+constexpr Duration kAnswerLimit = std::chrono::seconds(2);
+constexpr Duration kEndLimit = std::chrono::seconds(5);
+constexpr int kPortAttempts = 3;
+constexpr std::size_t kKeyBytes = 32;
+// HAProxy first binds the socket under a name that is up to 20 bytes longer.
+constexpr std::size_t kSocketPathLimit = sizeof(sockaddr_un::sun_path) - 21;
+
+sigset_t watched_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&set, number);
+  return set;
+}
+
+bool is_free(int port) {
+  const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_in where{};
+  where.sin_family = AF_INET;
+  where.sin_port = htons(static_cast<std::uint16_t>(port));
+  where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) == 0;
+}
+
+// Below the range from which the kernel takes ports for clients: the load itself can't occupy a port of a part
+// that is being restarted.
+int choose_port_base(int count) {
+  constexpr int kLowest = 20'000;
+  constexpr int kSpan = 12'000;
+  constexpr int kAttempts = 200;
+  Rng rng(std::stoull(secret_hex(8), nullptr, 16));
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const int base = kLowest + static_cast<int>(rng.below(kSpan));
+    int usable = 0;
+    while (usable < count && is_free(base + usable)) ++usable;
+    if (usable == count) return base;
+  }
+  throw Error(ErrorKind::unavailable, fmt::format("no {} free ports in a row were found on 127.0.0.1", count), "give --port-base");
+}
+
+std::string haproxy_path() {
+  std::string_view path = ::getenv("PATH") == nullptr ? "" : ::getenv("PATH");
+  const std::string everywhere = std::string(path) + ":/usr/sbin";
+  path = everywhere;
+  while (!path.empty()) {
+    const std::string_view folder = path.substr(0, path.find(':'));
+    path.remove_prefix(std::min(path.size(), folder.size() + 1));
+    const std::string program = std::string(folder) + "/haproxy";
+    if (!folder.empty() && ::access(program.c_str(), X_OK) == 0) return program;
+  }
+  throw Error(ErrorKind::unavailable, "haproxy is neither on PATH nor in /usr/sbin", "install the package haproxy");
+}
+
+std::uint64_t open_files_limit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_max;
+}
+
+}  // namespace
+
+LabSupervisor::LabSupervisor(Clock& clock, LabOptions options, bool owned)
+    : clock_(clock), options_(std::move(options)), owned_(owned), profile_(lab_profile(options_.profile)) {
+  const sigset_t set = watched_signals();
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_) throw system_error(errno, "cannot make a signalfd");
+  lock_folder();
+}
+
+LabSupervisor::~LabSupervisor() {
+  end_parts();
+  if (folder_) remove_lab_files(options_.dir, false);
+}
+
+void LabSupervisor::lock_folder() {
+  const std::string name = options_.dir.string();
+  UniqueFd folder(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) throw system_error(errno, "cannot open the lab's folder " + name);
+  const TimePoint deadline = clock_.now() + kLockLimit;
+  while (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (clock_.now() > deadline || told_to_end(kLook)) {
+      throw Error(ErrorKind::refused, "another lab is running in " + name, "end it with capsize lab down, or give another folder");
+    }
+  }
+  folder_ = std::move(folder);
+}
+
+// Whether we are to end, now or within `wait`: a signal came, or the owner has gone.
+bool LabSupervisor::told_to_end(Duration wait) {
+  if (ending_) return true;
+  pollfd watched[2] = {{signals_.get(), POLLIN, 0}, {owned_ ? STDIN_FILENO : -1, POLLIN, 0}};
+  const int limit = wait == Duration::max() ? -1 : static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(wait).count());
+  ::poll(watched, 2, limit);
+  signalfd_siginfo signal{};
+  while (::read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
+    if (signal.ssi_signo != SIGCHLD) ending_ = true;
+  }
+  if (watched[1].revents != 0) {
+    char ignored[64];
+    if (::read(STDIN_FILENO, ignored, sizeof ignored) <= 0) ending_ = true;
+  }
+  reap();
+  return ending_;
+}
+
+void LabSupervisor::reap() {
+  for (Part& part : parts_) {
+    int status = 0;
+    if (part.ended || ::waitpid(part.process.pid, &status, WNOHANG) != part.process.pid) continue;
+    part.ended = true;
+    const std::string how = WIFSIGNALED(status) ? fmt::format("by signal {}", WTERMSIG(status)) : fmt::format("with exit code {}", WEXITSTATUS(status));
+    fmt::print(stderr, "{} {} (pid {}) ended {}\n", iso8601(clock_.wall()), part.name, part.process.pid, how);
+    std::fflush(stderr);
+  }
+}
+
+std::string LabSupervisor::address(int offset) const { return fmt::format("127.0.0.1:{}", port_base_ + offset); }
+
+void LabSupervisor::start_part(Part part) {
+  const std::filesystem::path log = log_of(part.name);
+  const UniqueFd output(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!output) throw system_error(errno, "cannot write " + log.string());
+  LabCommand command;
+  command.words = part.words;
+  command.out = output.get();
+  command.err = output.get();
+  command.dies_with_parent = true;
+  part.process = start(command);
+  parts_.push_back(part);
+  write_file(options_.dir / (part.name + ".pid"), fmt::format("{}\n", part.process.pid));
+}
+
+void LabSupervisor::write_balancer_config() {
+  HaproxyConfig config;
+  config.profile = profile_;
+  config.frontend = address(0);
+  config.socket = options_.dir / "haproxy.sock";
+  config.slots = options_.slots;
+  config.open_files = open_files_limit();
+  for (int i = 1; i <= options_.servers; ++i) config.servers.push_back({fmt::format("auth{}", i), address(i)});
+  if (config.socket.string().size() > kSocketPathLimit) {
+    throw Error(ErrorKind::refused, fmt::format("the path {} is too long for a unix socket", config.socket.string()), "choose a folder with a shorter path");
+  }
+  write_file(options_.dir / "haproxy.cfg", haproxy_config(config));
+}
+
+// A part that has ended will not answer any more; one that hangs has until the deadline.
+void LabSupervisor::wait_until_answering(const LabRequest& request, const Part& part, TimePoint deadline) {
+  for (;;) {
+    const auto reply = http_exchange(request, kAnswerLimit);
+    if (reply && reply->status == 200) return;
+    if (told_to_end(kLook)) throw Error(ErrorKind::unavailable, "the lab was told to end before it was up");
+    for (const Part& started : parts_) {
+      if (started.ended) throw Error(ErrorKind::unavailable, fmt::format("{} of the lab ended at once:{}", started.name, log_tail(log_of(started.name))));
+    }
+    if (clock_.now() > deadline) {
+      const std::string answer = reply ? fmt::format("answers {} with {}", request.path, reply->status) : "does not answer " + request.path;
+      throw Error(ErrorKind::unavailable, fmt::format("{} of the lab {}:{}", part.name, answer, log_tail(log_of(part.name))), "see whether the machine is overloaded, then try again");
+    }
+  }
+}
+
+void LabSupervisor::bring_up_at(int port_base) {
+  port_base_ = port_base;
+  const TimePoint deadline = clock_.now() + kReadyLimit;
+  write_balancer_config();
+  for (int i = 1; i <= options_.servers; ++i) {
+    Part part;
+    part.name = fmt::format("auth{}", i);
+    part.address = address(i);
+    part.words = {(options_.programs / "capsize-auth").string(), "--listen", part.address, "--name", part.name, "--slots", std::to_string(options_.slots),
+                  "--service-time", show(options_.service_time), "--token-key-file", (options_.dir / "token.key").string()};
+    start_part(part);
+  }
+  Part balancer;
+  balancer.name = "haproxy";
+  balancer.address = address(0);
+  // -db: in the foreground and without a master, whose worker would outlive us.
+  balancer.words = {haproxy_path(), "-db", "-f", (options_.dir / "haproxy.cfg").string()};
+  start_part(balancer);
+  for (std::size_t i = 0; i + 1 < parts_.size(); ++i) {
+    wait_until_answering({parts_[i].address, "GET", "/health", "", ""}, parts_[i], deadline);
+  }
+  wait_until_answering({address(0), "POST", "/login", "user=user0&password=pw0", ""}, parts_.back(), deadline);
+}
+
+Json LabSupervisor::bring_up() {
+  haproxy_path();  // says at once what is missing
+  remove_lab_files(options_.dir, false);
+  write_file(options_.dir / "token.key", secret_hex(kKeyBytes));
+  const int count = options_.servers + 1;
+  for (int attempt = 1;; ++attempt) {
+    const bool ours = options_.port_base == 0;
+    const int base = ours ? choose_port_base(count) : options_.port_base;
+    for (int port = base; port < base + count; ++port) {
+      if (!is_free(port)) throw Error(ErrorKind::unavailable, fmt::format("port {} of 127.0.0.1 is taken", port), "give another --port-base, or none");
+    }
+    try {
+      bring_up_at(base);
+      break;
+    } catch (const Error&) {
+      // Somebody may have taken a port since we looked.
+      if (!ours || ending_ || attempt == kPortAttempts) throw;
+    }
+    end_parts();
+  }
+  const Json info = describe();
+  write_file(options_.dir / kLabFile, info.dump(2) + "\n");
+  return info;
+}
+
+Json LabSupervisor::describe() const {
+  LabFacts facts;
+  facts.profile = options_.profile;
+  facts.dir = options_.dir;
+  facts.started = iso8601(clock_.wall());
+  facts.supervisor = find_lab_process(::getpid()).value_or(LabProcess{});
+  for (const Part& part : parts_) facts.parts.push_back(part);
+  return lab_info(facts);
+}
+
+bool LabSupervisor::watch() {
+  while (!told_to_end(Duration::max())) {
+  }
+  bool all_there = true;
+  for (const Part& part : parts_) all_there = all_there && !part.ended;
+  return all_there;
+}
+
+void LabSupervisor::end_parts() {
+  std::vector<LabProcess> left;
+  for (const Part& part : parts_) {
+    if (!part.ended) left.push_back(part.process);
+  }
+  signal_all(left, SIGKILL);
+  if (!wait_until_gone(clock_, left, clock_.now() + kEndLimit)) fmt::print(stderr, "a part of the lab does not end\n");
+  parts_.clear();
+}
+
+}  // namespace capsize

@@ -1,0 +1,60 @@
+// The process that starts the parts of a lab, knows when one ends, and takes them all down.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "experiments/lab/haproxy_config.h"
+#include "experiments/lab/http_exchange.h"
+#include "experiments/lab/lab.h"
+#include "experiments/lab/lab_files.h"
+#include "injector/base/clock.h"
+#include "injector/base/unique_fd.h"
+
+namespace capsize {
+
+// Thread: one, which must live as long as the lab: the parts die with it.
+class LabSupervisor {
+ public:
+  LabSupervisor(Clock& clock, LabOptions options, bool owned);
+  ~LabSupervisor();  // ends what is still there and removes the files, except the logs
+  LabSupervisor(const LabSupervisor&) = delete;
+  LabSupervisor& operator=(const LabSupervisor&) = delete;
+
+  // Returns lab.json when every part has answered. Throws Error when one does not, or when told to end meanwhile.
+  Json bring_up();
+
+  // Returns when told to end: true when no part had ended before.
+  bool watch();
+
+ private:
+  struct Part : LabPart {
+    std::vector<std::string> words;
+    bool ended = false;
+  };
+
+  void lock_folder();
+  void bring_up_at(int port_base);
+  void start_part(Part part);
+  void write_balancer_config();
+  std::string address(int offset) const;
+  std::filesystem::path log_of(const std::string& part) const { return options_.dir / (part + ".log"); }
+  void wait_until_answering(const LabRequest& request, const Part& part, TimePoint deadline);
+  bool told_to_end(Duration wait);
+  void reap();
+  void end_parts();
+  Json describe() const;
+
+  Clock& clock_;
+  LabOptions options_;
+  bool owned_;
+  LabProfile profile_;
+  int port_base_ = 0;
+  UniqueFd folder_;   // locked: one supervisor a folder
+  UniqueFd signals_;  // those that end us, and SIGCHLD
+  bool ending_ = false;
+  std::vector<Part> parts_;
+};
+
+}  // namespace capsize
