@@ -1,10 +1,15 @@
 // THE table of target types.
 #include "injector/target_type.h"
+#include "injector/targets/haproxy.h"
 
 namespace capsize {
 
 const std::vector<TargetType>& target_catalog() {
   static const std::vector<TargetType> table = {
+      {.name = "haproxy",
+       .doc = "one backend of an HAProxy 2.4 or later, through its runtime API",
+       .spec = []() -> const AnySpec& { return haproxy_target_spec(); },
+       .example = {{"type", "haproxy"}, {"socket", "/run/haproxy/admin.sock"}, {"backend", "auth"}}},
   };
   return table;
 }
