@@ -1,10 +1,12 @@
 // THE table of ops: the only effects capsize has. Adding one is one file in ops/, one test, one line here.
 #include "injector/op_type.h"
+#include "injector/ops/haproxy_ops.h"
 
 namespace capsize {
 
 const std::vector<OpType>& op_catalog() {
   static const std::vector<OpType> table = {
+      haproxy_servers(),     haproxy_weights(), haproxy_restore_weights(), haproxy_admin_state(), haproxy_restore_admin_state(),
   };
   return table;
 }
