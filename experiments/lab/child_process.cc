@@ -160,15 +160,11 @@ bool wait_until_gone(const Clock& clock, const std::vector<LabProcess>& processe
   bool all_gone = true;
   for (const LabProcess& process : processes) {
     const UniqueFd fd = open_process(process);
-    if (!fd) continue;
-    pollfd ended{fd.get(), POLLIN, 0};
-    while (::poll(&ended, 1, milliseconds_until(clock, deadline)) < 0 && errno == EINTR) {
+    pollfd ended{fd.get(), POLLIN, 0};  // a negative descriptor, of one that has gone, is ignored
+    while (fd && ::poll(&ended, 1, milliseconds_until(clock, deadline)) < 0 && errno == EINTR) {
     }
-    if (state_of(process) != LabProcessState::gone) {
-      all_gone = false;
-    } else {
-      ::waitpid(process.pid, nullptr, WNOHANG);
-    }
+    if (state_of(process) != LabProcessState::gone) all_gone = false;
+    ::waitpid(process.pid, nullptr, WNOHANG);  // where it is our child; else an error that says nothing
   }
   return all_gone;
 }
