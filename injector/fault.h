@@ -44,6 +44,7 @@ struct FaultType {
   Task<FaultPlan> (*plan)(FaultRequest request, HostView& host) = nullptr;
   // Pure. `before`: the answer of `observe` right before the first apply; `after`: a later answer while the fault is in place.
   Effect (*effect)(const FaultPlan& plan, const Json& before, const Json& after) = nullptr;
+  std::string_view undo_doc = {};  // one sentence: what the undo does, and how long the fault would last without it
 };
 
 const std::vector<FaultType>& fault_catalog();  // THE table of faults

@@ -92,7 +92,9 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
   for (const std::string& candidate : known) {
-    const std::size_t distance = edit_distance(word, candidate);
+    // A word that was cut short is meant, too: "serv" for "server", "skew" for "balancer.skew".
+    const bool is_cut = word.size() >= 3 && (candidate.starts_with(word) || candidate.ends_with("." + std::string(word)));
+    const std::size_t distance = is_cut ? 1 : edit_distance(word, candidate);
     if (distance < best_distance) best = candidate, best_distance = distance;
   }
   return best;

@@ -17,12 +17,14 @@ struct Diagnostic {
   Severity severity = Severity::error;
   int line = 0;    // from 1; 0: not yet located
   int column = 0;  // from 1, in bytes
+  bool about_key = false;  // the key itself (unknown, or another is missing beside it), not its value: then `fact` shows no values
 };
 
 class Diagnostics {
  public:
-  void add(std::string pointer, std::string fact, std::string remedy) { all_.push_back({std::move(pointer), std::move(fact), std::move(remedy), Severity::error, 0, 0}); }
-  void warn(std::string pointer, std::string fact, std::string remedy) { all_.push_back({std::move(pointer), std::move(fact), std::move(remedy), Severity::warning, 0, 0}); }
+  void add(std::string pointer, std::string fact, std::string remedy) { all_.push_back({std::move(pointer), std::move(fact), std::move(remedy), Severity::error, 0, 0, false}); }
+  void add_key(std::string pointer, std::string fact, std::string remedy) { all_.push_back({std::move(pointer), std::move(fact), std::move(remedy), Severity::error, 0, 0, true}); }
+  void warn(std::string pointer, std::string fact, std::string remedy) { all_.push_back({std::move(pointer), std::move(fact), std::move(remedy), Severity::warning, 0, 0, true}); }
   void add(Diagnostic diagnostic) { all_.push_back(std::move(diagnostic)); }
 
   bool ok() const;  // no errors; warnings do not count

@@ -68,8 +68,8 @@ Parsed<Share> parse_share(std::string_view text) {
   constexpr std::array<Unit, 1> kPercent = {{{"%", 0.01}}};
   const auto value = number_with_unit(text, kPercent);
   if (!value) return Mistake{quoted(text) + " is not a share", "write a percentage, as \"95%\""};
-  if (*value > 1.0000000001) return Mistake{quoted(text) + " is more than everything", "write at most \"100%\""};
-  return Share{std::min(*value, 1.0)};
+  if (*value > 1.0) return Mistake{quoted(text) + " is more than everything", "write at most \"100%\""};
+  return Share{*value};
 }
 
 Parsed<Rate> parse_rate(std::string_view text) {
@@ -160,7 +160,7 @@ Json ParamTraits<Duration>::show(const Duration& value) { return capsize::show(v
 
 std::string ParamTraits<Share>::name() { return "share"; }
 Parsed<Share> ParamTraits<Share>::parse(const Json& json) { return from_text<Share>(json, "a share, as \"95%\"", parse_share); }
-Json ParamTraits<Share>::schema() { return text_schema("^(100(\\.0+)?|[0-9]{1,2}(\\.[0-9]+)?)%$"); }
+Json ParamTraits<Share>::schema() { return text_schema("^0*(100(\\.0+)?|[0-9]{1,2}(\\.[0-9]+)?)%$"); }
 Json ParamTraits<Share>::show(const Share& value) { return capsize::show(value); }
 
 std::string ParamTraits<Rate>::name() { return "rate"; }

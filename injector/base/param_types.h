@@ -144,7 +144,7 @@ struct ParamTraits<std::vector<T>> {
     }
     return out;
   }
-  static Json schema() { return {{"type", "array"}, {"minItems", 1}, {"items", ParamTraits<T>::schema()}}; }
+  static Json schema() { return schema_with_variables({{"type", "array"}, {"minItems", 1}, {"items", ParamTraits<T>::schema()}}); }
   static Json show(const std::vector<T>& value) {
     Json out = Json::array();
     for (const T& item : value) out.push_back(ParamTraits<T>::show(item));

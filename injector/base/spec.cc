@@ -45,12 +45,12 @@ void check_keys(const Json& object, const std::string& pointer, const std::vecto
     const std::string meant = did_you_mean(key, known);
     std::string list;
     for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
-    diagnostics.add(pointer_join(pointer, key), fmt::format("\"{}\" is not a key here", printable(key, 60)),
+    diagnostics.add_key(pointer_join(pointer, key), fmt::format("\"{}\" is not a key here", printable(key, 60)),
                     meant.empty() ? "leave it out; known here: " + list : fmt::format("did you mean \"{}\"?", meant));
   }
   for (const FieldInfo& field : fields) {
     if (field.required && !object.contains(field.name)) {
-      diagnostics.add(pointer, fmt::format("\"{}\" is missing ({})", field.name, field.doc), fmt::format("add \"{}\": a {}", field.name, field.type));
+      diagnostics.add_key(pointer, fmt::format("\"{}\" is missing ({})", field.name, field.doc), fmt::format("add \"{}\": {}", field.name, field.type));
     }
   }
 }
