@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/catalogs.h"
 #include "injector/base/clock.h"
 #include "injector/base/diagnostics.h"
 #include "injector/base/json.h"
@@ -88,18 +89,26 @@ struct Playbook {
 };
 
 struct PlaybookOptions {
-  std::map<std::string, Json> set;    // --set name=value
-  std::function<std::optional<std::string>(const std::string& name)> environment;  // for ${env:NAME} and ${secret:NAME}
+  std::map<std::string, Json> set;    // --set name=value: the playbook must know the name; a text becomes the type of the variable
+  std::map<std::string, Json> offer;  // for variables of these names that `set` leaves alone; others are ignored (what a lab knows)
+  std::function<std::optional<std::string>(const std::string& name)> environment;  // for ${env:NAME}; empty: nothing is set
+  std::function<std::optional<std::string>(const std::string& name)> secret;       // for ${secret:NAME}; empty: `environment`
+  Catalogs catalogs;
 };
+
+inline constexpr std::size_t kMaxDiagnostics = 100;  // shown of one playbook
 
 struct PlaybookResult {
   std::optional<Playbook> playbook;   // when there are no errors
-  Diagnostics diagnostics;            // located
+  Diagnostics diagnostics;            // located, in the order of the file; no secret in them
 };
 
-// Pure. `file` is for messages only.
+// Pure.
 PlaybookResult read_playbook(const std::string& text, const PlaybookOptions& options);
 // Throws Error when the file cannot be read.
 PlaybookResult read_playbook_file(const std::filesystem::path& file, const PlaybookOptions& options);
+
+// For PlaybookOptions::environment: of this process.
+std::optional<std::string> from_environment(const std::string& name);
 
 }  // namespace capsize

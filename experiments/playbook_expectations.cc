@@ -1,0 +1,160 @@
+// What is expected, and when to stop: measures, bounds, phases.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "experiments/playbook_reader.h"
+
+namespace capsize {
+namespace {
+
+std::string in_quotes(std::string_view text) { return "\"" + printable(text, 60) + "\""; }
+
+// No expectation can meet a lower bound above its upper one.
+std::optional<Mistake> contradiction(const std::vector<Bound>& bounds) {
+  for (const Bound& lower : bounds) {
+    const bool is_lower = lower.comparison == Comparison::at_least || lower.comparison == Comparison::above;
+    if (!is_lower) continue;
+    for (const Bound& upper : bounds) {
+      const bool is_upper = upper.comparison == Comparison::at_most || upper.comparison == Comparison::below;
+      if (!is_upper || upper.relative_to_baseline != lower.relative_to_baseline) continue;
+      const bool both_reach = lower.comparison == Comparison::at_least && upper.comparison == Comparison::at_most;
+      if (lower.value < upper.value || (both_reach && lower.value == upper.value)) continue;
+      return Mistake{fmt::format("nothing is {} {} and {} {}", to_string(lower.comparison), printable(lower.written, 60), to_string(upper.comparison), printable(upper.written, 60)),
+                     "exchange the two, or leave one out"};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+const MeasureInfo* PlaybookReader::find_measure_of(const std::string& measure, const std::string& pointer, Expectation& out) {
+  std::vector<std::string> known;
+  for (const MeasureInfo& info : run_measures()) {
+    if (info.name == measure) {
+      out.measure = measure;
+      return &info;
+    }
+    known.push_back(info.name);
+  }
+  const std::size_t dot = std::min(measure.find('.'), measure.size());
+  out.probe = measure.substr(0, dot);
+  out.measure = dot < measure.size() ? measure.substr(dot + 1) : "";
+  const auto probe = probe_types_.find(out.probe);
+  if (probe != probe_types_.end()) {
+    if (probe->second == nullptr) return nullptr;  // its type is wrong, and that has been said
+    if (const MeasureInfo* info = find_measure(*probe->second, out.measure)) return info;
+    known.clear();
+    for (const MeasureInfo& info : probe->second->measures()) known.push_back(out.probe + "." + info.name);
+  } else {
+    for (const auto& [name, type] : probe_types_) {
+      if (type == nullptr) continue;
+      for (const MeasureInfo& info : type->measures()) known.push_back(name + "." + info.name);
+    }
+  }
+  Mistake mistake = wrong_word(measure, known);
+  if (probe != probe_types_.end()) mistake.fact = fmt::format("{} is not a measure of {}", in_quotes(measure), probe->second->name);
+  else if (measure.find('.') != std::string::npos) mistake.fact = fmt::format("there is no probe {}", in_quotes(out.probe));
+  wrong(pointer + "/measure", mistake);
+  // Its bounds can still be checked where it is clear what was meant.
+  const std::string meant = did_you_mean(measure, known);
+  const std::size_t meant_dot = meant.find('.');
+  const auto meant_probe = probe_types_.find(meant.substr(0, std::min(meant_dot, meant.size())));
+  if (meant_dot == std::string::npos || meant_probe == probe_types_.end() || meant_probe->second == nullptr) return nullptr;
+  return find_measure(*meant_probe->second, meant.substr(meant_dot + 1));
+}
+
+void PlaybookReader::read_bounds(const ExpectationKeys& keys, const MeasureInfo* info, const std::string& pointer, Expectation& out) {
+  for (const auto& [comparison, text] : keys.bounds()) {
+    const std::string place = pointer_join(pointer, to_string(comparison));
+    if (info == nullptr) continue;
+    auto bound = bound_of(info->kind, keys.measure, comparison, text);
+    if (const auto* mistake = std::get_if<Mistake>(&bound)) wrong(place, *mistake);
+    else out.bounds.push_back(std::get<Bound>(std::move(bound)));
+  }
+  if (const auto mistake = contradiction(out.bounds)) wrong(pointer_join(pointer, to_string(out.bounds.front().comparison)), *mistake);
+}
+
+Expectation PlaybookReader::read_expectation(const ExpectationKeys& keys, const Json& json, const std::string& pointer) {
+  Expectation out;
+  if (!json.is_object()) return out;
+  const MeasureInfo* info = nullptr;
+  if (json.contains("measure") && json["measure"].is_string()) {
+    const bool filled_in = !is_broken(pointer + "/measure");
+    if (filled_in) info = find_measure_of(keys.measure, pointer, out);
+  }
+  read_bounds(keys, info, pointer, out);
+  const bool has_bound = json.contains("at_least") || json.contains("at_most") || json.contains("below") || json.contains("above");
+  if (!has_bound) diagnostics_.add_key(pointer, "there is no bound", "add \"at_least\", \"at_most\", \"below\" or \"above\"");
+  return out;
+}
+
+void PlaybookReader::check_during(const ExpectationKeys& keys, const std::string& pointer, Expectation& out) {
+  out.during = keys.during.value_or(has_faults_ ? Span::fault : Span::run);
+  if (out.probe.empty() && !out.measure.empty()) {
+    if (keys.during) wrong(pointer + "/during", {fmt::format("{} is of the whole run", out.measure), "leave \"during\" out"});
+    out.during = Span::run;
+    return;
+  }
+  if (keys.during == Span::fault && !has_faults_) {
+    wrong(pointer + "/during", {"there is no fault phase: the playbook has no faults", "write \"run\", or leave \"during\" out"});
+  }
+  if (out.during != Span::baseline) return;
+  for (const Bound& bound : out.bounds) {
+    if (bound.relative_to_baseline) wrong(pointer_join(pointer, to_string(bound.comparison)), {"the baseline compared with itself", "write a bound of its own, or another phase in \"during\""});
+  }
+}
+
+void PlaybookReader::check_recovery_time(const Expectation& expectation, const std::string& pointer) {
+  for (const Bound& bound : expectation.bounds) {
+    const std::string place = pointer_join(pointer, to_string(bound.comparison));
+    if (bound.relative_to_baseline) {
+      wrong(place, {"recovery_time has no baseline", "write a duration, as \"10s\""});
+    } else if (bound.value + seconds(out_.timing.settle) > seconds(out_.timing.recovery)) {
+      diagnostics_.warn(place,
+                        fmt::format("after {} there is no time left to see {} of steady state (timing.settle) within {} (timing.recovery)", printable(bound.written, 60),
+                                    show(out_.timing.settle), show(out_.timing.recovery)),
+                        "make timing.recovery longer");
+    }
+  }
+}
+
+void PlaybookReader::read_expectations(const Json& list, const std::string& pointer, std::vector<Expectation>& out) {
+  const bool is_steady_state = pointer == "/steady_state";
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const std::string place = pointer_join(pointer, i);
+    const ExpectationKeys keys = parse(is_steady_state ? steady_state_spec() : hypothesis_spec(), list[i], place);
+    Expectation expectation = read_expectation(keys, list[i], place);
+    const bool of_the_run = expectation.probe.empty() && !expectation.measure.empty();
+    if (is_steady_state) {
+      expectation.during = Span::baseline;
+      if (of_the_run) wrong(place + "/measure", {fmt::format("{} is known only when the run is over", in_quotes(expectation.measure)), "write it in \"hypothesis\""});
+      for (const Bound& bound : expectation.bounds) {
+        if (bound.relative_to_baseline) wrong(pointer_join(place, to_string(bound.comparison)), {"the steady state judges the baseline, and cannot be relative to it", "write a bound of its own"});
+      }
+    } else {
+      check_during(keys, place, expectation);
+      if (of_the_run) check_recovery_time(expectation, place);
+    }
+    out.push_back(std::move(expectation));
+  }
+}
+
+void PlaybookReader::read_guardrails(const Json& list) {
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const std::string place = pointer_join("/abort_when", i);
+    const ExpectationKeys keys = parse(guardrail_spec(), list[i], place);
+    Guardrail guardrail;
+    guardrail.breach = read_expectation(keys, list[i], place);
+    guardrail.breach.during = Span::run;
+    guardrail.lasting = keys.lasting;
+    if (guardrail.breach.probe.empty() && !guardrail.breach.measure.empty()) {
+      wrong(place + "/measure", {fmt::format("{} is known only when the run is over", in_quotes(guardrail.breach.measure)), "watch a measure of a probe"});
+    }
+    if (keys.bounds().size() > 1) diagnostics_.add_key(place, "more than one bound", "write a guardrail for each: any of them stops the run");
+    out_.abort_when.push_back(std::move(guardrail));
+  }
+}
+
+}  // namespace capsize
