@@ -174,9 +174,11 @@ bool Variables::override_value(const std::string& name, const Json& written, Fil
   const auto set = options_.set.find(name);
   const auto offer = options_.offer.find(name);
   if (set == options_.set.end() && offer == options_.offer.end()) return false;
-  const Json& given = set != options_.set.end() ? set->second : offer->second;
+  const bool is_set = set != options_.set.end();
+  Json given = is_set ? set->second : offer->second;
+  if (written.is_string() && (given.is_number() || given.is_boolean())) given = given.dump();  // a port or pid that the playbook has as text
   const std::string pointer = pointer_join("/variables", name);
-  const std::string prefix = fmt::format("--set {}: ", name);
+  const std::string prefix = fmt::format(fmt::runtime(is_set ? "--set {}: " : "the value given for {}: "), name);
   value = {given, given};
   if (auto mistake = value_mistake(given)) {
     problem(pointer, prefix + mistake->fact, mistake->remedy);

@@ -30,6 +30,7 @@ Json with_common(const AnySpec& common, const AnySpec& own, const std::string& k
   const Json mine = schema_of(own);
   out["properties"].update(mine["properties"]);
   for (const Json& required : mine["required"]) out["required"].push_back(required);
+  if (mine.contains("allOf")) out["allOf"] = mine["allOf"];
   out["properties"][key] = {{"const", name}, {"description", doc}};
   return out;
 }

@@ -132,11 +132,12 @@ TEST_CASE("a variable alone keeps its type, within a text it is text", "[playboo
 
 TEST_CASE("--set takes the type of the variable, and an offer fills in only what is declared and not set", "[playbook]") {
   Json json = good_playbook();
-  json["variables"] = {{"users", 50}, {"headers", {"a: b"}}, {"url", "http://127.0.0.1/"}, {"rate", "10/s"}};
+  json["variables"] = {{"users", 50}, {"headers", {"a: b"}}, {"url", "http://127.0.0.1/"}, {"rate", "10/s"}, {"pid", "1"}};
+  json["title"] = "Of ${pid}";
   json["probes"]["login"] = {{"probe", "login.http"}, {"url", "${url}"}, {"users", "${users}"}, {"headers", "${headers}"}, {"rate", "${rate}"}};
   PlaybookOptions options = test::options();
   options.set = {{"users", "70"}, {"headers", "x: y,z: w"}, {"rate", "20/s"}};
-  options.offer = {{"rate", "99/s"}, {"url", "http://127.0.0.1:1/"}, {"socket", "/elsewhere"}};
+  options.offer = {{"rate", "99/s"}, {"url", "http://127.0.0.1:1/"}, {"socket", "/elsewhere"}, {"pid", 77}};
   const PlaybookResult result = read(json, options);
   CHECK(said(result) == std::vector<std::string>{});
   REQUIRE(result.playbook);
@@ -146,6 +147,7 @@ TEST_CASE("--set takes the type of the variable, and an offer fills in only what
   CHECK(params["rate"] == "20/s");
   CHECK(params["url"] == "http://127.0.0.1:1/");
   CHECK(result.playbook->as_run["variables"]["users"] == 70);
+  CHECK(result.playbook->title == "Of 77");
 }
 
 TEST_CASE("the environment fills in texts, also as the value of a variable", "[playbook]") {
