@@ -1,6 +1,7 @@
 // Restoring servers: wait until the dead writer's commands are executed, compare, restore, read back, look again, prove by traffic.
 #include <signal.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 
