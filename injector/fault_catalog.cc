@@ -1,10 +1,12 @@
 // THE table of faults. Adding one is one file in faults/, one test, one page in docs/faults/, one line here.
 #include "injector/fault.h"
+#include "injector/faults/balancer.h"
 
 namespace capsize {
 
 const std::vector<FaultType>& fault_catalog() {
   static const std::vector<FaultType> table = {
+      balancer_skew(), balancer_weight(), balancer_drain(),
   };
   return table;
 }
