@@ -1,0 +1,112 @@
+#include "injector/base/spawn.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cerrno>
+#include <csignal>
+#include <memory>
+
+#include "injector/base/error.h"
+
+extern char** environ;
+
+namespace capsize {
+namespace {
+
+constexpr int kFirstSpareFd = 64;  // above every number a child is given, so that no copy overwrites another
+
+struct FileActions {
+  FileActions() { posix_spawn_file_actions_init(&actions); }
+  ~FileActions() { posix_spawn_file_actions_destroy(&actions); }
+  posix_spawn_file_actions_t actions;
+};
+
+struct Attributes {
+  Attributes() { posix_spawnattr_init(&attributes); }
+  ~Attributes() { posix_spawnattr_destroy(&attributes); }
+  posix_spawnattr_t attributes;
+};
+
+}  // namespace
+
+Child spawn(const SpawnRequest& request) {
+  CAPSIZE_CHECK(!request.command.empty());
+  std::vector<UniqueFd> copies;
+  FileActions files;
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (!request.descriptors.contains(fd)) posix_spawn_file_actions_addopen(&files.actions, fd, "/dev/null", O_RDWR, 0);
+  }
+  int last = 2;
+  for (const auto& [theirs, ours] : request.descriptors) {
+    CAPSIZE_CHECK(theirs < kFirstSpareFd);
+    copies.emplace_back(fcntl(ours, F_DUPFD_CLOEXEC, kFirstSpareFd));
+    if (!copies.back()) throw system_error(errno, "a descriptor for " + request.command.front());
+    posix_spawn_file_actions_adddup2(&files.actions, copies.back().get(), theirs);
+    last = std::max(last, theirs);
+  }
+  posix_spawn_file_actions_addclosefrom_np(&files.actions, last + 1);
+  if (request.from_root) posix_spawn_file_actions_addchdir_np(&files.actions, "/");
+
+  Attributes attributes;
+  sigset_t all;
+  sigset_t none;
+  sigfillset(&all);
+  sigemptyset(&none);
+  posix_spawnattr_setsigdefault(&attributes.attributes, &all);
+  posix_spawnattr_setsigmask(&attributes.attributes, &none);
+  posix_spawnattr_setflags(&attributes.attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+
+  std::vector<std::string> words = request.command;
+  const std::string program = words.front();
+  if (program == "/proc/self/exe") words.front() = "capsize";  // what `ps` shows
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  Child child;
+  const int code = posix_spawnp(&child.pid, program.c_str(), &files.actions, &attributes.attributes, argv.data(), environ);
+  if (code != 0) throw system_error(code, fmt::format("{} cannot be started", program), "see whether it is installed and may be run");
+  child.pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, child.pid, 0)));  // ours until it is reaped, so the pid cannot be another's
+  if (!child.pidfd) {
+    const int reason = errno;
+    kill(child.pid, SIGKILL);
+    waitpid(child.pid, nullptr, 0);
+    throw system_error(reason, fmt::format("{} cannot be watched", program), "a kernel since 5.3 is needed");
+  }
+  return child;
+}
+
+bool reap(const Child& child, std::string& how) {
+  siginfo_t info = {};
+  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG) != 0) {
+    how = "nobody knows how";
+    return errno == ECHILD;
+  }
+  if (info.si_pid == 0) return false;
+  how = info.si_code == CLD_EXITED ? fmt::format("exit code {}", info.si_status) : fmt::format("signal {}", info.si_status);
+  return true;
+}
+
+void kill_child(const Child& child) {
+  if (child.pidfd) syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);
+}
+
+Task<> wait_for_end(int pidfd) {
+  const auto executor = co_await asio::this_coro::executor;
+  UniqueFd copy(fcntl(pidfd, F_DUPFD_CLOEXEC, 0));
+  if (!copy) throw system_error(errno, "a process cannot be watched");
+  asio::posix::stream_descriptor ended(executor, copy.release());
+  co_await ended.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+}
+
+Pipe make_pipe() {
+  int ends[2] = {-1, -1};
+  if (pipe2(ends, O_CLOEXEC) != 0) throw system_error(errno, "a pipe cannot be made");
+  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+}  // namespace capsize
