@@ -38,6 +38,12 @@ struct Rule {
 
 Rule<Duration> more_than_zero();
 Rule<Count> between(Count least, Count most);
+// The rule for a parameter that has no default.
+template <class T>
+Rule<std::optional<T>> if_given(Rule<T> rule) {
+  const auto check = [inner = std::move(rule.check)](const std::optional<T>& value) { return value ? inner(*value) : std::optional<Mistake>(); };
+  return {check, std::move(rule.patch)};
+}
 
 // The type-erased face of a Spec, as the catalogs hold it.
 class AnySpec {
