@@ -1,6 +1,8 @@
 // The lowest layer of a login: one attempt, from connection to used token. Real sockets in http_transport.cc, a model in simulations.
 #pragma once
+#include <array>
 #include <string>
+#include <string_view>
 
 #include "injector/base/clock.h"
 #include "injector/base/task.h"
@@ -17,6 +19,8 @@ enum class Answer {
   broken,            // connection closed or reset half-way, or an answer that cannot be understood, or a token that does not work
   rejected_rightly,  // wrong password, and the service said no: as it should be (not a failure)
 };
+inline constexpr std::array<std::string_view, 7> kAnswerNames = {"ok", "denied", "wrongly_accepted", "refused", "timed_out", "broken", "rejected_rightly"};
+constexpr std::string_view to_string(Answer answer) { return kAnswerNames[static_cast<std::size_t>(answer)]; }
 
 struct LoginAttempt {
   std::string user;
@@ -29,8 +33,14 @@ struct LoginAttempt {
 class LoginTransport {
  public:
   virtual ~LoginTransport() = default;
-  // Never later than attempt.deadline (then timed_out), never throws for what the service does.
+  // Called once, before the first attempt: resolves names, warms connections. Throws Error when no login can ever work (the name does not
+  // resolve, the certificate cannot be verified), not when the service is merely down.
+  virtual Task<> open() { co_return; }
+  // Never later than attempt.deadline (then timed_out), never throws for what the service does. Throws Error when the tester itself lacks
+  // something (file descriptors, ports): that login counts as not sent.
   virtual Task<Answer> attempt(LoginAttempt attempt) = 0;
+  // Called once, when no attempt is under way any more.
+  virtual Task<> close() { co_return; }
 };
 
 }  // namespace capsize

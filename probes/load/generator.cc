@@ -1,0 +1,165 @@
+#include "probes/load/generator.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "injector/base/error.h"
+
+namespace capsize {
+
+std::uint64_t enough_in_flight(Rate rate, Duration timeout) {
+  return static_cast<std::uint64_t>(std::ceil(rate.per_second * seconds(timeout) * 1.1)) + 1;
+}
+
+LoginAttempt LoadPlan::attempt(std::uint64_t login, TimePoint load_start) const {
+  LoginAttempt out;
+  const std::string id = std::to_string(schedule.user(login));
+  out.user = credentials.user.value_or(credentials.user_prefix + id);
+  out.wrong_password = schedule.wrong_password(login);
+  // Nothing of the right password is in the wrong one: it may end up in the service's logs.
+  out.password = out.wrong_password ? "wrong-" + std::to_string(login) : credentials.password.value_or(credentials.password_prefix + id);
+  out.due = load_start + schedule.due(login);
+  out.deadline = out.due + timeout;
+  return out;
+}
+
+Generator::Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit)
+    : clock_(clock), plan_(std::move(plan)), transport_(transport), origin_(origin), emit_(std::move(emit)) {
+  CAPSIZE_CHECK(plan_.max_in_flight > 0);
+  CAPSIZE_CHECK(plan_.timeout > Duration::zero());
+}
+
+Task<> Generator::run() {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  const auto executor = co_await asio::this_coro::executor;
+  wake_.emplace(executor);
+  const Duration since = std::max(clock_.now() - origin_, Duration::zero());
+  start_ = origin_ + (since + kWindowLength - Duration(1)) / kWindowLength * kWindowLength;
+  closed_up_to_ = start_;
+  for (std::uint64_t login = 0; !bug_; ++login) {
+    const TimePoint due = start_ + plan_.schedule.due(login);
+    while (!stop_at_ && clock_.now() < due) {
+      // A window ends on time, and stop() is seen, even when nothing is due for long.
+      const TimePoint next = std::min(due, closed_up_to_ + kWindowLength);
+      co_await clock_.sleep_until(next);
+      close_windows(std::min(due, clock_.now()));
+    }
+    if (stop_at_ && due >= *stop_at_) break;
+    close_windows(due);
+    const bool free = co_await wait_for_slot(due + plan_.timeout);
+    window_of(due).data.scheduled += 1;
+    if (free) {
+      launch(login);
+    } else {
+      record(plan_.attempt(login, start_), plan_.schedule.user(login), kNotSent, plan_.timeout);
+    }
+  }
+  while (in_flight_ > 0) {
+    co_await wake_->wait();
+  }
+  if (bug_) std::rethrow_exception(bug_);
+  close_windows(*stop_at_);
+  if (*stop_at_ > closed_up_to_) {  // the last window ends early
+    window_of(closed_up_to_).to = *stop_at_;
+    closed_up_to_ = *stop_at_;
+  }
+  emit_complete();
+}
+
+void Generator::stop() {
+  if (stop_at_) return;
+  stop_at_ = clock_.now();
+  if (wake_) wake_->notify();
+}
+
+Task<bool> Generator::wait_for_slot(TimePoint deadline) {
+  while (in_flight_ >= plan_.max_in_flight && clock_.now() < deadline) {
+    co_await wake_->wait_until(clock_, deadline);
+  }
+  co_return in_flight_ < plan_.max_in_flight && clock_.now() < deadline;
+}
+
+void Generator::launch(std::uint64_t login) {
+  ++in_flight_;
+  const auto executor = asio::any_io_executor(wake_->executor());
+  asio::co_spawn(executor, one(login), [this](std::exception_ptr bug) {
+    if (bug && !bug_) bug_ = bug;
+    const bool was_full = in_flight_ == plan_.max_in_flight;
+    --in_flight_;
+    emit_complete();
+    if (was_full || in_flight_ == 0 || bug) wake_->notify();
+  });
+}
+
+Task<> Generator::one(std::uint64_t login) {
+  const LoginAttempt attempt = plan_.attempt(login, start_);
+  const std::uint64_t user = plan_.schedule.user(login);
+  const Duration send_late = clock_.now() - attempt.due;
+  if (send_late >= plan_.timeout) {
+    record(attempt, user, kNotSent, plan_.timeout);
+    co_return;
+  }
+  std::size_t bucket = kNotSent;
+  try {
+    const Answer answer = co_await transport_.attempt(attempt);
+    bucket = bucket_of(answer);
+  } catch (const Error& lacking) {  // the tester's own trouble
+    std::string& problem = window_of(attempt.due).data.problem;
+    if (problem.empty()) problem = lacking.what();
+  }
+  const Duration latency = std::min(clock_.now() - attempt.due, plan_.timeout);
+  // An answer that is seen only after the deadline came too late, whoever was slow.
+  if (bucket == bucket_of(Answer::ok) && clock_.now() > attempt.deadline) bucket = bucket_of(Answer::timed_out);
+  // Sent so late, and out of time: nobody can tell whether the system would have made it. It counts as not sent.
+  if (bucket == bucket_of(Answer::timed_out) && send_late > plan_.timeout / kLatestPart) bucket = kNotSent;
+  if (bucket != kNotSent) window_of(attempt.due).data.send_late.record(send_late);
+  record(attempt, user, bucket, bucket == bucket_of(Answer::timed_out) ? plan_.timeout : latency);
+}
+
+void Generator::record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency) {
+  LoadWindow& window = window_of(attempt.due).data;
+  window.counts[bucket] += 1;
+  if (attempt.wrong_password) window.wrong_password[bucket] += 1;
+  window.ended += 1;
+  if (bucket == kNotSent) window.send_late.record(plan_.timeout);
+  if (bucket == kNotSent || attempt.wrong_password) return;
+  const bool succeeded = bucket == bucket_of(Answer::ok);
+  if (succeeded || bucket == bucket_of(Answer::timed_out)) window.latency.record(latency);
+  bool& had_success = window.users[user];
+  had_success = had_success || succeeded;
+}
+
+// The window a due time falls in, made when it is the first of it.
+Generator::OpenWindow& Generator::window_of(TimePoint due) {
+  for (;;) {
+    if (windows_.empty() || due >= windows_.back().to) {
+      const TimePoint from = windows_.empty() ? closed_up_to_ : windows_.back().to;
+      OpenWindow& fresh = windows_.emplace_back();
+      fresh.to = from + kWindowLength;
+      fresh.data.from = seconds(from - origin_);
+      continue;
+    }
+    const auto found = std::upper_bound(windows_.begin(), windows_.end(), due, [](TimePoint when, const OpenWindow& window) { return when < window.to; });
+    return *found;
+  }
+}
+
+// All logins due before `next_due` have been launched: windows that end by then get no more.
+void Generator::close_windows(TimePoint next_due) {
+  while (closed_up_to_ + kWindowLength <= next_due) {
+    window_of(closed_up_to_);
+    closed_up_to_ += kWindowLength;
+  }
+  emit_complete();
+}
+
+void Generator::emit_complete() {
+  while (!windows_.empty() && windows_.front().to <= closed_up_to_ && windows_.front().data.ended == windows_.front().data.scheduled) {
+    OpenWindow done = std::move(windows_.front());
+    windows_.pop_front();
+    done.data.to = seconds(done.to - origin_);
+    emit_(std::move(done.data));
+  }
+}
+
+}  // namespace capsize

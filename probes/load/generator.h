@@ -1,0 +1,82 @@
+// The open-loop load generator: sends each login at its due time whatever the others do, and accounts for every one of them. It knows
+// neither sockets nor threads: a LoginTransport answers, a Clock paces, so it runs in virtual time as it does for real.
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "injector/base/clock.h"
+#include "injector/base/task.h"
+#include "probes/load/load_window.h"
+#include "probes/load/schedule.h"
+#include "probes/load/wake.h"
+#include "probes/login/transport.h"
+
+namespace capsize {
+
+inline constexpr Duration kWindowLength = std::chrono::milliseconds(250);
+// A login that times out after the tester took more than this part of its timeout to send it counts as not sent.
+inline constexpr int kLatestPart = 4;
+
+// Who user N is.
+struct Credentials {
+  std::string user_prefix = "user";        // user7 ...
+  std::string password_prefix = "pw";      // ... logs in with pw7
+  std::optional<std::string> user;         // instead of both prefixes: everyone is this one
+  std::optional<std::string> password;
+};
+
+// Immutable: all that a load is, before it starts.
+struct LoadPlan {
+  Schedule schedule;
+  Credentials credentials;
+  Duration timeout;             // of a login, from its due time
+  std::uint64_t max_in_flight;  // logins under way at once; those beyond wait, and count as not sent when that costs them their time
+
+  LoginAttempt attempt(std::uint64_t login, TimePoint load_start) const;
+};
+
+// Enough that no login ever waits for another: each ends by its timeout (Little's law), plus a tenth for the tester's own delay.
+std::uint64_t enough_in_flight(Rate rate, Duration timeout);
+
+// Thread: all calls on the executor that run() runs on. The transport and what `emit` needs outlive run().
+class Generator {
+ public:
+  // `origin` is the zero of the windows' times. `emit` gets the windows in order, each complete.
+  Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit);
+
+  // Starts at the next multiple of kWindowLength since `origin`. Works until stop(), then waits for what is under way (at most the timeout).
+  // Not cancellable. Throws only what is a bug: the service's failures are counted, and so are the tester's.
+  Task<> run();
+  void stop();  // logins due later than now are not part of the load
+
+ private:
+  struct OpenWindow {
+    TimePoint to;
+    LoadWindow data;
+  };
+  Task<> one(std::uint64_t login);
+  Task<bool> wait_for_slot(TimePoint deadline);
+  void launch(std::uint64_t login);
+  OpenWindow& window_of(TimePoint due);
+  void close_windows(TimePoint next_due);
+  void emit_complete();
+  void record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency);
+
+  Clock& clock_;
+  const LoadPlan plan_;
+  LoginTransport& transport_;
+  const TimePoint origin_;
+  const std::function<void(LoadWindow)> emit_;
+  TimePoint start_;
+  std::deque<OpenWindow> windows_;  // from the oldest not yet handed over; the last is the current one
+  TimePoint closed_up_to_;          // every login due before this has been launched
+  std::optional<TimePoint> stop_at_;
+  std::uint64_t in_flight_ = 0;
+  std::exception_ptr bug_;
+  std::optional<Wake> wake_;        // of run(): a slot is free, stop was called, the last login has ended
+};
+
+}  // namespace capsize

@@ -1,0 +1,172 @@
+#include "probes/load/load_window.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "injector/base/error.h"
+
+namespace capsize {
+namespace {
+
+using Windows = std::vector<const Json*>;
+
+Json counts_json(const std::array<std::uint64_t, kBucketCount>& counts) {
+  Json out = Json::object();
+  for (std::size_t bucket = 0; bucket < kBucketCount; ++bucket) {
+    if (counts[bucket] > 0) out[std::string(bucket_name(bucket))] = counts[bucket];
+  }
+  return out;
+}
+
+std::uint64_t sum(const Windows& windows, const char* group, std::string_view answer) {
+  std::uint64_t total = 0;
+  for (const Json* window : windows) {
+    const auto found = window->find(group);
+    if (found != window->end()) total += found->value(std::string(answer), std::uint64_t{0});
+  }
+  return total;
+}
+
+std::uint64_t scheduled_in(const Windows& windows) {
+  std::uint64_t total = 0;
+  for (const Json* window : windows) total += window->value("scheduled", std::uint64_t{0});
+  return total;
+}
+
+LatencyHistogram merged(const Windows& windows, const char* which) {
+  LatencyHistogram out;
+  for (const Json* window : windows) {
+    const auto found = window->find(which);
+    if (found != window->end()) out.merge(LatencyHistogram::from_json(*found));
+  }
+  return out;
+}
+
+Measured counted(MeasureKind kind, double value, std::uint64_t samples) {
+  Measured out;
+  out.kind = kind;
+  out.value = out.low = out.high = value;
+  out.samples = samples;
+  return out;
+}
+
+std::optional<Measured> success_ratio(const Windows& windows) {
+  std::uint64_t sent = 0;
+  for (const std::string_view answer : kAnswerNames) sent += sum(windows, "counts", answer) - sum(windows, "wrong_password", answer);
+  if (sent == 0) return std::nullopt;
+  return ratio(sum(windows, "counts", "ok"), sent);
+}
+
+std::optional<Measured> success_rate(const Windows& windows) {
+  double span = 0;
+  for (const Json* window : windows) span += window->value("to", 0.0) - window->value("from", 0.0);
+  if (span <= 0) return std::nullopt;
+  const std::uint64_t ok = sum(windows, "counts", "ok");
+  return counted(MeasureKind::rate, static_cast<double>(ok) / span, ok);
+}
+
+std::optional<Measured> users_affected(const Windows& windows) {
+  std::map<std::uint64_t, bool> users;
+  for (const Json* window : windows) {
+    const auto found = window->find("users");
+    if (found == window->end()) continue;
+    for (const Json& id : found->at("ok")) users[id.get<std::uint64_t>()] = true;
+    for (const Json& id : found->at("failed")) users.emplace(id.get<std::uint64_t>(), false);
+  }
+  if (users.empty()) return std::nullopt;
+  const auto affected = std::count_if(users.begin(), users.end(), [](const auto& user) { return !user.second; });
+  return ratio(static_cast<std::uint64_t>(affected), users.size());
+}
+
+std::optional<Measured> quantile_of(const Windows& windows, const char* which, double q) {
+  const LatencyHistogram histogram = merged(windows, which);
+  if (histogram.count() == 0) return std::nullopt;
+  return q == 1 ? largest(histogram) : quantile(histogram, q);
+}
+
+std::optional<Measured> count_of(const Windows& windows, std::string_view answer) {
+  const std::uint64_t scheduled = scheduled_in(windows);
+  if (scheduled == 0) return std::nullopt;
+  return counted(MeasureKind::count, static_cast<double>(sum(windows, "counts", answer)), scheduled);
+}
+
+struct Line {
+  MeasureInfo info;
+  std::function<std::optional<Measured>(const Windows&)> measure;
+};
+
+Line counting(std::string name, std::string doc) {
+  return {{name, MeasureKind::count, std::move(doc)}, [name](const Windows& windows) { return count_of(windows, name); }};
+}
+
+Line latency(std::string name, double q, std::string doc) {
+  return {{std::move(name), MeasureKind::duration, std::move(doc)}, [q](const Windows& windows) { return quantile_of(windows, "latency", q); }};
+}
+
+const std::vector<Line>& lines() {
+  static const std::vector<Line> table = {
+      {{"success_ratio", MeasureKind::ratio, "logins that succeeded, of those sent with the right password"}, success_ratio},
+      {{"rate", MeasureKind::rate, "successful logins per second"}, success_rate},
+      latency("latency.p50", 0.5, "half of the logins took at most this long, from due time to done; timed-out ones count at their timeout"),
+      latency("latency.p90", 0.9, "90 % of the logins took at most this long, from due time to done"),
+      latency("latency.p99", 0.99, "99 % of the logins took at most this long, from due time to done"),
+      latency("latency.p999", 0.999, "99.9 % of the logins took at most this long, from due time to done"),
+      latency("latency.max", 1, "the longest login, from due time to done"),
+      counting("denied", "logins with the right password that the service answered with a no (status 4xx or 5xx)"),
+      counting("refused", "logins that got no connection"),
+      counting("timed_out", "logins without a usable answer by their timeout"),
+      counting("broken", "logins whose connection broke, whose answer made no sense or whose token did not work"),
+      counting("wrongly_accepted", "logins with a wrong password that got a working token"),
+      counting("rejected_rightly", "logins with a wrong password that were refused, as they should be"),
+      counting("not_sent", "logins the tester itself could not send in time; never the system's failure"),
+      {{"users_affected", MeasureKind::ratio, "distinct users without one successful login in the span, of those who tried"}, users_affected},
+      {{"send_late.p99", MeasureKind::duration, "99 % of the logins were sent at most this long after they were due: the tester's own delay"},
+       [](const Windows& windows) { return quantile_of(windows, "send_late", 0.99); }},
+  };
+  return table;
+}
+
+}  // namespace
+
+Json to_json(const LoadWindow& window) {
+  std::uint64_t total = 0;
+  for (const std::uint64_t count : window.counts) total += count;
+  CAPSIZE_CHECK(total == window.scheduled);
+  Json ok = Json::array();
+  Json failed = Json::array();
+  for (const auto& [user, succeeded] : window.users) (succeeded ? ok : failed).push_back(user);
+  Json out = {{"from", window.from}, {"to", window.to}, {"scheduled", window.scheduled}, {"counts", counts_json(window.counts)}};
+  out["wrong_password"] = counts_json(window.wrong_password);
+  out["latency"] = window.latency.to_json();
+  out["send_late"] = window.send_late.to_json();
+  out["users"] = {{"ok", std::move(ok)}, {"failed", std::move(failed)}};
+  if (!window.problem.empty()) out["problem"] = window.problem;
+  return out;
+}
+
+const std::vector<MeasureInfo>& load_measures() {
+  static const std::vector<MeasureInfo> infos = [] {
+    std::vector<MeasureInfo> out;
+    for (const Line& line : lines()) out.push_back(line.info);
+    return out;
+  }();
+  return infos;
+}
+
+std::vector<MeasureInfo> load_measures(const std::vector<std::string_view>& names) {
+  std::vector<MeasureInfo> out;
+  for (const MeasureInfo& info : load_measures()) {
+    if (std::find(names.begin(), names.end(), info.name) != names.end()) out.push_back(info);
+  }
+  CAPSIZE_CHECK(out.size() == names.size());
+  return out;
+}
+
+std::optional<Measured> measure_load(std::string_view name, const Windows& windows) {
+  for (const Line& line : lines()) {
+    if (line.info.name == name) return line.measure(windows);
+  }
+  return std::nullopt;
+}
+
+}  // namespace capsize
