@@ -1,5 +1,6 @@
 // THE table of probes. Adding one is one source file, one test, one page in docs/probes/, one line here.
 #include "probes/probe.h"
+#include "probes/probes.h"
 
 namespace capsize {
 namespace {
@@ -14,6 +15,10 @@ bool fits(std::string_view pattern, std::string_view name) {
 
 const std::vector<ProbeType>& probe_catalog() {
   static const std::vector<ProbeType> table = {
+      login_http(),
+      balancer_shares(),
+      tcp_connect(),
+      http_get(),
   };
   return table;
 }

@@ -1,0 +1,76 @@
+// One HTTP/1.1 connection to one origin, plain or TLS. Nothing here throws for what the other side does: the result says it.
+// Cancelled, it throws operation_aborted.
+#pragma once
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "injector/base/clock.h"
+#include "injector/base/task.h"
+#include "probes/http/url.h"
+
+namespace boost::asio::ssl {
+class context;
+}
+
+namespace capsize {
+
+inline constexpr std::size_t kMaxHeaderBytes = 64 * 1024;
+inline constexpr std::size_t kMaxBodyBytes = 64 * 1024;
+
+using HttpRequest = boost::beast::http::request<boost::beast::http::string_body>;
+
+struct TlsOptions {
+  bool verify = true;
+  std::string ca_file;  // PEM; empty: the system's
+};
+
+// Where to connect: resolved once, so that the name server is not part of what is measured.
+struct Origin {
+  Url url;
+  std::vector<asio::ip::tcp::endpoint> endpoints;
+  std::shared_ptr<asio::ssl::context> tls;  // null: plain
+};
+// Throws Error when the name does not resolve or the CA file cannot be read.
+Task<std::shared_ptr<const Origin>> resolve_origin(Url url, TlsOptions options);
+
+struct HttpReply {
+  boost::system::error_code error;  // nothing else counts when set
+  bool any_bytes = false;           // some of a reply arrived before the error
+  unsigned status = 0;
+  std::string body;
+  bool keep_alive = false;
+};
+
+struct ConnectResult {
+  boost::system::error_code error;
+  bool in_tls = false;  // the TCP connection was there; the handshake failed
+};
+
+// True for what is the tester's own lack (file descriptors, memory, local ports), not the system's failure.
+bool tester_lacks(const boost::system::error_code& error);
+
+// Thread: its executor's. Cancelling a coroutine in here leaves the connection unfit for anything but destruction.
+class Connection {
+ public:
+  Connection(asio::any_io_executor executor, std::shared_ptr<const Origin> origin);
+  ~Connection();
+
+  Task<ConnectResult> connect();  // also again, from scratch
+  Task<HttpReply> exchange(HttpRequest request);
+  bool quiet() const;  // still open, and the other side has neither closed nor sent anything unasked
+  bool used = false;   // has waited in a pool or answered a request: the other side may close it at any moment
+
+ private:
+  struct Socket;
+  asio::any_io_executor executor_;
+  std::shared_ptr<const Origin> origin_;
+  std::unique_ptr<Socket> socket_;
+  boost::beast::flat_buffer buffer_;
+};
+
+}  // namespace capsize

@@ -1,0 +1,137 @@
+// The probe login.http: people logging in over HTTP, at a fixed rate whatever becomes of them.
+#include <algorithm>
+#include <cmath>
+
+#include "probes/load/load_probe.h"
+#include "probes/login/http_transport.h"
+#include "probes/probes.h"
+
+namespace capsize {
+namespace {
+
+enum class Connections { keep_alive, fresh };
+
+}  // namespace
+
+template <>
+struct EnumWords<Connections> {
+  static constexpr std::array<std::pair<Connections, std::string_view>, 2> words = {{{Connections::keep_alive, "keep-alive"}, {Connections::fresh, "new"}}};
+};
+
+namespace {
+
+constexpr Count kMostInFlight = 60'000;
+constexpr Duration kWarmFor = std::chrono::milliseconds(100);  // the pool starts with connections for logins that take this long
+
+struct LoginParams {
+  Url url;
+  std::optional<Url> session_url;
+  Rate rate;
+  Duration timeout = std::chrono::seconds(1);
+  Count users = 100;
+  std::string user_prefix = "user";
+  std::string password_prefix = "pw";
+  std::optional<std::string> user;
+  std::optional<std::string> password;
+  Share wrong_password_share;
+  LoginBody body = LoginBody::json;
+  std::string user_field = "user";
+  std::string password_field = "password";
+  std::string token = "/token";
+  Connections connections = Connections::keep_alive;
+  std::optional<Count> pool;
+  std::optional<Count> max_in_flight;
+  bool verify = true;
+  std::optional<std::string> ca_file;
+};
+
+Rule<std::string> json_pointer() {
+  return {[](const std::string& text) -> std::optional<Mistake> {
+            bool good = !text.empty() && text.front() == '/';
+            for (std::size_t i = 0; i < text.size(); ++i) {
+              if (text[i] == '~') good = good && i + 1 < text.size() && (text[i + 1] == '0' || text[i + 1] == '1');
+            }
+            if (good) return std::nullopt;
+            return Mistake{"\"" + text + "\" is not a JSON pointer", "write where the token is in the answer, as \"/token\" or \"/data/access_token\""};
+          },
+          {{"pattern", "^/([^~]|~[01])*$|\\$\\{"}}};
+}
+
+const Spec<LoginParams>& login_spec() {
+  static const auto spec =
+      Spec<LoginParams>()
+          .required("url", &LoginParams::url, "where logins are POSTed to; http or https")
+          .optional("session_url", &LoginParams::session_url,
+                    "asked with \"Authorization: Bearer <token>\" after each login; must answer 200, or the token does not work. Without it, any token counts as working")
+          .required("rate", &LoginParams::rate, "logins per second, sent at fixed times however slow the answers are")
+          .optional("timeout", &LoginParams::timeout, "how long a user waits, from the moment the login was due until the token has been used", more_than_zero())
+          .optional("users", &LoginParams::users, "how many different users log in: user1 to user<users>", between(1, 1'000'000))
+          .optional("user_prefix", &LoginParams::user_prefix, "user 7 is called <user_prefix>7")
+          .optional("password_prefix", &LoginParams::password_prefix, "and has the password <password_prefix>7")
+          .optional("user", &LoginParams::user, "one user's name, for all logins, instead of the prefixes")
+          .optional("password", &LoginParams::password, "that user's password; may be \"${secret:NAME}\"")
+          .optional("wrong_password_share", &LoginParams::wrong_password_share, "share of the logins sent with a wrong password, which must be refused (mind account lockout)")
+          .optional("body", &LoginParams::body, "how the credentials are sent")
+          .optional("user_field", &LoginParams::user_field, "the name of the user's field in the body")
+          .optional("password_field", &LoginParams::password_field, "the name of the password's field in the body")
+          .optional("token", &LoginParams::token, "JSON pointer to the token in the answer", json_pointer())
+          .optional("connections", &LoginParams::connections, "\"keep-alive\": logins share a pool of open connections; \"new\": each login opens its own, as different people do")
+          .optional("pool", &LoginParams::pool,
+                    "most connections of the pool; default: enough for all logins under way. A smaller pool protects the service from the load", if_given(between(1, kMostInFlight)))
+          .optional("max_in_flight", &LoginParams::max_in_flight,
+                    "most logins under way at once; default: rate x timeout and a tenth, so that none waits. Those beyond wait and may end as not_sent", if_given(between(1, kMostInFlight)))
+          .optional("verify", &LoginParams::verify, "whether an https server must prove who it is")
+          .optional("ca_file", &LoginParams::ca_file, "PEM file of the authorities to trust instead of the system's");
+  return spec;
+}
+
+LoadPlan plan_of(const ProbeContext& context, const LoginParams& params) {
+  const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(params.rate, params.timeout), kMostInFlight);
+  return {Schedule(params.rate, params.user ? 1 : params.users, params.wrong_password_share, context.rng.stream("schedule")),
+          Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough)};
+}
+
+HttpLoginOptions options_of(const LoginParams& params, std::uint64_t max_in_flight) {
+  HttpLoginOptions out;
+  out.url = params.url;
+  out.session_url = params.session_url;
+  out.body = params.body;
+  out.user_field = params.user_field;
+  out.password_field = params.password_field;
+  out.token_pointer = params.token;
+  out.pool.keep_alive = params.connections == Connections::keep_alive;
+  out.pool.max_connections = params.pool.value_or(max_in_flight);
+  out.pool.warm = static_cast<std::size_t>(std::ceil(params.rate.per_second * seconds(kWarmFor)));
+  out.pool.connect_timeout = params.timeout;
+  out.tls.verify = params.verify;
+  out.tls.ca_file = params.ca_file.value_or("");
+  return out;
+}
+
+std::unique_ptr<Probe> make(ProbeContext context) {
+  const LoginParams params = login_spec().parse_or_throw(context.params);
+  if (params.user.has_value() != params.password.has_value()) {
+    throw Error(ErrorKind::refused, "the probe " + context.name + " has a user or a password, not both", "give both \"user\" and \"password\", or neither");
+  }
+  const LoadPlan plan = plan_of(context, params);
+  return make_load_probe(std::move(context), plan, [options = options_of(params, plan.max_in_flight)](Clock& clock) { return make_http_login_transport(clock, options); });
+}
+
+}  // namespace
+
+const ProbeType& login_http() {
+  static const ProbeType type = {
+      .name = "login.http",
+      .doc = "Logs people in over HTTP at a fixed rate, whatever becomes of them, and uses each token once",
+      .target_type = "",
+      .spec = []() -> const AnySpec& { return login_spec(); },
+      .example = {{"probe", "login.http"}, {"url", "https://staging.example/login"}, {"session_url", "https://staging.example/session"}, {"rate", "120/s"}, {"users", 500},
+                  {"wrong_password_share", "5%"}, {"timeout", "1s"}},
+      .measures = load_measures,
+      .make = make,
+      .measure = measure_load,
+  };
+  return type;
+}
+
+}  // namespace capsize

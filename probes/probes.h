@@ -1,0 +1,12 @@
+// Every probe, one function each, for THE table (probe_catalog.cc).
+#pragma once
+#include "probes/probe.h"
+
+namespace capsize {
+
+const ProbeType& login_http();
+const ProbeType& balancer_shares();
+const ProbeType& tcp_connect();
+const ProbeType& http_get();
+
+}  // namespace capsize

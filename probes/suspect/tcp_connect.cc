@@ -1,0 +1,87 @@
+// The probe tcp.connect: whether, and how fast, a suspect accepts a connection. Nothing is sent.
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
+
+#include "injector/base/error.h"
+#include "injector/base/within.h"
+#include "probes/load/load_probe.h"
+#include "probes/login/http_transport.h"
+#include "probes/probes.h"
+
+namespace capsize {
+namespace {
+
+struct ConnectParams {
+  Address address;
+  Rate rate{2};
+  Duration timeout = std::chrono::seconds(1);
+};
+
+const Spec<ConnectParams>& connect_spec() {
+  static const auto spec = Spec<ConnectParams>()
+                               .required("address", &ConnectParams::address, "where to connect to")
+                               .optional("rate", &ConnectParams::rate, "connections per second")
+                               .optional("timeout", &ConnectParams::timeout, "how long a connection may take, from the moment it was due", more_than_zero());
+  return spec;
+}
+
+class ConnectTransport final : public LoginTransport {
+ public:
+  ConnectTransport(Clock& clock, Address address) : clock_(clock), address_(std::move(address)) {}
+
+  Task<> open() override {
+    const Url url{false, address_, "/"};
+    const TlsOptions none;
+    origin_ = co_await resolve_origin(url, none);
+  }
+
+  Task<Answer> attempt(LoginAttempt attempt) override {
+    const Duration limit = attempt.deadline - clock_.now();
+    if (limit <= Duration::zero()) co_return Answer::timed_out;
+    auto work = connect();
+    const auto answer = co_await within(clock_, limit, std::move(work));
+    co_return answer.value_or(Answer::timed_out);
+  }
+
+ private:
+  Task<Answer> connect() {
+    const auto executor = co_await asio::this_coro::executor;
+    Connection connection(executor, origin_);
+    const auto result = co_await connection.connect();
+    co_return result.error ? answer_of(result) : Answer::ok;
+  }
+
+  Clock& clock_;
+  const Address address_;
+  std::shared_ptr<const Origin> origin_;
+};
+
+std::unique_ptr<Probe> make(ProbeContext context) {
+  const ConnectParams params = connect_spec().parse_or_throw(context.params);
+  const LoadPlan plan{Schedule(params.rate, 1, Share{}, context.rng.stream("schedule")), Credentials{}, params.timeout, enough_in_flight(params.rate, params.timeout)};
+  return make_load_probe(std::move(context), plan, [address = params.address](Clock& clock) { return std::make_unique<ConnectTransport>(clock, address); });
+}
+
+const std::vector<MeasureInfo>& measures() {
+  static const std::vector<MeasureInfo> infos =
+      load_measures({"success_ratio", "latency.p50", "latency.p90", "latency.p99", "latency.max", "refused", "timed_out", "not_sent", "send_late.p99"});
+  return infos;
+}
+
+}  // namespace
+
+const ProbeType& tcp_connect() {
+  static const ProbeType type = {
+      .name = "tcp.connect",
+      .doc = "Opens TCP connections to a suspect and closes them again",
+      .target_type = "",
+      .spec = []() -> const AnySpec& { return connect_spec(); },
+      .example = {{"probe", "tcp.connect"}, {"address", "db.staging:5432"}},
+      .measures = measures,
+      .make = make,
+      .measure = measure_load,
+  };
+  return type;
+}
+
+}  // namespace capsize

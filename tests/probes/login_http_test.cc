@@ -1,0 +1,112 @@
+// The probe as the runner uses it, in virtual time.
+#include "probes/login/http_transport.h"
+#include "probes/probe.h"
+#include "tests/probes/simulated_load.h"
+
+using namespace capsize;
+using namespace capsize::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+Task<> stop_probe_at(SimClock& clock, Probe& probe, TimePoint when) {
+  co_await clock.sleep_until(when);
+  probe.stop();
+}
+
+std::vector<Json> run_probe(const char* type, const Json& params, Service service, Duration how_long) {
+  SimClock clock;
+  asio::io_context io;
+  std::vector<Json> windows;
+  ProbeContext context;
+  context.name = "login";
+  context.params = params;
+  context.clock = &clock;
+  context.start = clock.now();
+  context.emit = [&windows](Window window) { windows.push_back(std::move(window)); };
+  context.transport = [&clock, service](const ProbeContext&) { return std::make_unique<FakeTransport>(clock, service); };
+  const auto probe = find_probe(type)->make(std::move(context));
+  bool ended = false;
+  asio::co_spawn(io, stop_probe_at(clock, *probe, clock.now() + how_long), asio::detached);
+  asio::co_spawn(io, probe->run(), [&ended](std::exception_ptr error) {
+    if (error) std::rethrow_exception(error);
+    ended = true;
+  });
+  clock.run(io);
+  CHECK(ended);
+  return windows;
+}
+
+std::vector<std::string> mistakes(const Json& params) {
+  Diagnostics diagnostics;
+  find_probe("login.http")->spec().validate(params, "", {}, diagnostics);
+  std::vector<std::string> out;
+  for (const Diagnostic& diagnostic : diagnostics.all()) out.push_back(diagnostic.pointer);
+  return out;
+}
+
+const Json kParams = {{"url", "http://127.0.0.1:1/login"}, {"rate", "100/s"}};
+
+}  // namespace
+
+TEST_CASE("login.http in virtual time answers every measure it offers", "[login]") {
+  const auto windows = run_probe("login.http", kParams, [](const LoginAttempt&, TimePoint) { return Reply{Answer::ok, 20ms}; }, 2s);
+  REQUIRE(windows.size() == 8);
+  std::vector<const Window*> all;
+  for (const Json& window : windows) all.push_back(&window);
+  const ProbeType& probe = *find_probe("login.http");
+  for (const MeasureInfo& info : probe.measures()) {
+    INFO(info.name);
+    const auto measured = probe.measure(info.name, all);
+    REQUIRE(measured.has_value());
+    CHECK(measured->kind == info.kind);
+    CHECK(probe.measure(info.name, {}) == std::nullopt);
+  }
+  CHECK(probe.measure("rate", all)->value == 100);
+  CHECK(probe.measure("latency.p50", all)->value == Approx(0.020).epsilon(0.01));
+  CHECK(probe.measure("nonsense", all) == std::nullopt);
+}
+
+TEST_CASE("the suspects' probes count with the same generator and offer a part of its measures", "[login]") {
+  const auto service = [](const LoginAttempt&, TimePoint) { return Reply{Answer::refused, 1ms}; };
+  const std::vector<std::pair<const char*, Json>> probes = {{"tcp.connect", {{"address", "127.0.0.1:1"}}}, {"http.get", {{"url", "http://127.0.0.1:1/"}}}};
+  for (const auto& [type, params] : probes) {
+    const auto windows = run_probe(type, params, service, 5s);
+    std::vector<const Window*> all;
+    for (const Json& window : windows) all.push_back(&window);
+    INFO(type);
+    CHECK(windows.size() == 20);
+    CHECK(find_probe(type)->measure("success_ratio", all)->value == 0);
+    CHECK(find_probe(type)->measure("refused", all)->value == 10);
+    CHECK(find_measure(*find_probe(type), "latency.p99") != nullptr);
+    CHECK(find_measure(*find_probe(type), "users_affected") == nullptr);
+  }
+}
+
+TEST_CASE("a probe's examples satisfy their own declarations", "[login]") {
+  for (const ProbeType& probe : probe_catalog()) {
+    Diagnostics diagnostics;
+    probe.spec().validate(probe.example, "", {"probe", "target"}, diagnostics);
+    INFO(probe.name << ": " << diagnostics.text("example"));
+    CHECK(diagnostics.ok());
+  }
+}
+
+TEST_CASE("wrong parameters of login.http are all named", "[login]") {
+  Json params = kParams;
+  CHECK(mistakes(params).empty());
+  params.update({{"url", "localhost/login"}, {"token", "token"}, {"timeout", "0s"}, {"users", 0}, {"pool", 0}, {"connections", "many"}, {"rates", "3/s"}});
+  CHECK(mistakes(params).size() == 7);
+  CHECK(mistakes(Json::object()).size() == 2);
+}
+
+TEST_CASE("a user without a password is refused before anything is sent", "[login]") {
+  ProbeContext context;
+  context.params = kParams;
+  context.params["user"] = "ann";
+  CHECK_THROWS_WITH(find_probe("login.http")->make(std::move(context)), Catch::Contains("not both"));
+}
+
+TEST_CASE("form fields are encoded so that no value can become another field", "[login]") {
+  CHECK(form_encoded("a b&c=d%+/ä~_-.") == "a%20b%26c%3Dd%25%2B%2F%C3%A4~_-.");
+}
