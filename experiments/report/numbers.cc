@@ -1,0 +1,140 @@
+// The key numbers of the first screen, and how well the load generator did.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "experiments/report/summary.h"
+#include "experiments/report/words.h"
+
+namespace capsize {
+namespace {
+
+const Phase* find_phase(const std::vector<Phase>& phases, std::string_view name) {
+  for (const Phase& phase : phases) {
+    if (phase.name == name) return &phase;
+  }
+  return nullptr;
+}
+
+// The judge's finding on this measure over this span, so that a card never says another number than the verdict.
+const Json* evidence_on(const Json& verdict, const std::string& measure, std::string_view during) {
+  for (const char* where : {"findings", "steady_state"}) {
+    for (const Json& finding : list_of(verdict, where)) {
+      const Json& evidence = member(finding, "evidence");
+      if (text_of(evidence, "measure") == measure && text_of(evidence, "during") == during && number_of(evidence, "value")) return &finding;
+    }
+  }
+  return nullptr;
+}
+
+std::optional<double> value_over(const ProbeWindows& probe, const std::string& measure, const Json& verdict, const std::vector<Phase>& phases, std::string_view span) {
+  if (const Json* finding = evidence_on(verdict, probe.name + "." + measure, span)) return number_of(member(*finding, "evidence"), "value");
+  const Phase* phase = find_phase(phases, span);
+  if (phase == nullptr) return std::nullopt;
+  const auto measured = probe.measure(measure, phase->from, phase->to);
+  return measured ? std::optional(measured->value) : std::nullopt;
+}
+
+void add_measure(Summary& out, const ProbeWindows& probe, const std::string& measure, const std::string& kind, const Json& verdict) {
+  const bool disturbed = find_phase(out.phases, "fault") != nullptr;
+  const char* span = disturbed ? "fault" : "baseline";
+  const auto value = value_over(probe, measure, verdict, out.phases, span);
+  if (!value) return;
+  KeyNumber number;
+  number.label = measure_words(probe.name + "." + measure) + (disturbed ? " during the fault" : "");
+  number.value = plain_value(kind, *value);
+  const Json* finding = evidence_on(verdict, probe.name + "." + measure, span);
+  if (finding != nullptr) {
+    const FindingWords words = finding_words(*finding);
+    number.value = words.value;
+    number.note = words.limit.empty() ? "" : "expected " + words.limit;
+    number.tone = words.holds == "no" ? "bad" : words.holds == "yes" ? "good" : "unsure";
+  }
+  if (disturbed) {
+    if (const auto baseline = value_over(probe, measure, verdict, out.phases, "baseline")) number.note += fmt::format("{}before {}", number.note.empty() ? "" : " · ", plain_value(kind, *baseline));
+  }
+  out.key_numbers.push_back(std::move(number));
+}
+
+constexpr std::array kFailures = {"denied", "refused", "timed_out", "broken", "wrongly_accepted"};
+
+std::string failure_words(std::string_view name) {
+  if (name == "timed_out") return "timed out";
+  if (name == "wrongly_accepted") return "wrongly accepted";
+  return std::string(name);
+}
+
+void add_failures(Summary& out, const ProbeWindows& probe) {
+  double due = 0;
+  double failed = 0;
+  std::vector<std::pair<double, std::string>> kinds;
+  for (const char* name : kFailures) kinds.emplace_back(0, failure_words(name));
+  for (const Window* window : probe.windows) {
+    const Json& counts = member(*window, "counts");
+    due += number_of(*window, "scheduled").value_or(0);
+    for (std::size_t i = 0; i < kFailures.size(); ++i) {
+      const double count = number_of(counts, kFailures[i]).value_or(0);
+      kinds[i].first += count;
+      failed += count;
+    }
+  }
+  if (due == 0) return;
+  std::stable_sort(kinds.begin(), kinds.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::string note = fmt::format("of {} over the whole run", plain_count(due));
+  if (failed > 0) note += fmt::format(" · {}", kinds[0].first == failed ? "all " + kinds[0].second : plain_count(kinds[0].first) + " " + kinds[0].second);
+  out.key_numbers.push_back({probe.name + " attempts failed", plain_count(failed), std::move(note), failed > 0 ? "" : "good"});
+}
+
+void add_recovery(Summary& out, const Json& verdict) {
+  if (find_phase(out.phases, "fault") == nullptr) return;
+  KeyNumber number{"recovery after the fault", "", "", ""};
+  if (out.recovered == true) {
+    number.value = plain_seconds(out.recovery_seconds.value_or(0));
+    number.tone = "good";
+  } else {
+    number.value = out.recovered == false ? "none" : "not known";
+    number.tone = out.recovered == false ? "bad" : "unsure";
+  }
+  for (const Json& finding : list_of(verdict, "findings")) {
+    const auto limit = number_of(member(finding, "evidence"), "limit");
+    if (text_of(member(finding, "evidence"), "measure") != "recovery_time" || !limit) continue;
+    number.note = "expected at most " + plain_seconds(*limit);
+    if (text_of(finding, "holds") == "no") number.tone = "bad";
+  }
+  out.key_numbers.push_back(std::move(number));
+}
+
+}  // namespace
+
+void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, const Json& verdict) {
+  for (const ProbeWindows& probe : probes) {
+    if (!probe.type.starts_with("login.") || out.key_numbers.size() >= 4) continue;  // the users' view first; suspects have their curves
+    add_measure(out, probe, "success_ratio", "ratio", verdict);
+    add_measure(out, probe, "latency.p99", "duration", verdict);
+    add_failures(out, probe);
+  }
+  add_recovery(out, verdict);
+}
+
+void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events) {
+  for (const ProbeWindows& probe : probes) {
+    double due = 0;
+    double not_sent = 0;
+    for (const Window* window : probe.windows) {
+      due += number_of(*window, "scheduled").value_or(0);
+      not_sent += number_of(member(*window, "counts"), "not_sent").value_or(0);
+    }
+    if (due == 0) continue;
+    out.generator.emplace_back(probe.name + ": attempts due", plain_count(due));
+    out.generator.emplace_back(probe.name + ": due but not sent in time", not_sent == 0 ? "0" : fmt::format("{} ({})", plain_count(not_sent), plain_value("ratio", not_sent / due)));
+  }
+  for (const Json& event : events) {
+    if (text_of(event, "event") != "lateness") continue;
+    Json rest = event;
+    for (const char* key : {"event", "t", "probe"}) rest.erase(key);
+    out.generator.emplace_back(text_of(event, "probe") + ": lateness", flat(rest));
+  }
+}
+
+}  // namespace capsize

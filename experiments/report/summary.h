@@ -1,0 +1,112 @@
+// A run told in plain words, once, for every kind of report: what was done, what failed and by how much, how long the recovery took,
+// whether everything was undone. Nothing in it is escaped: that is the writer's work.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/report/series.h"
+#include "injector/base/json.h"
+
+namespace capsize {
+
+inline constexpr std::size_t kMaxFaults = 1000;  // of one run that a report tells apart
+
+struct Phase {
+  std::string name;  // "baseline", "fault", "revert", "recovering", "recovered", "not recovered", "after"
+  double from = 0;
+  double to = 0;
+};
+
+struct FindingWords {
+  std::string holds;        // "yes", "no", "unknown"
+  std::string expectation;  // as the playbook has it: "login.success_ratio at least 95% during fault"
+  std::string sentence;     // "login success ratio was 25.6 % during the fault; at least 95 % was expected"
+  std::string measure;      // "login success ratio"
+  std::string during;       // "during the fault"
+  std::string value, limit, interval, samples;  // empty where there is none; limit: "at least 95 %"
+  std::string because;      // the judge's own sentence
+  bool recovery = false;    // of recovery_time: told by Summary::recovery, too
+};
+
+struct FaultWords {
+  std::string fault, target, summary;
+  std::string when;         // "at 0 s for 12 s"
+  std::string bites;        // "yes", "no", "unknown"
+  std::string intended, measured, because;
+  std::string undo;         // "undone", "nothing_to_undo", "refused", "failed"
+  std::string undo_because;
+  std::vector<std::string> allowed;
+  std::string reason;
+};
+
+struct ResidueWords {
+  std::string what;     // "balancer.skew, step f0.s0: refused"
+  std::string because;
+  std::string remedy;   // the command, or what a person does now
+};
+
+struct KeyNumber {
+  std::string label, value, note;
+  std::string tone;  // "good", "bad", "unsure", ""
+};
+
+struct EventWords {
+  double t = 0;
+  std::string kind;  // "fault", "undo", "stop", "notice", "phase"
+  std::string text;
+};
+
+struct Summary {
+  std::string run, title, description, outcome, because, started, version, seed;
+  int exit_code = 70;
+  double seconds = 0;  // length of the run
+  std::vector<std::string> done;      // sentences: what was done
+  std::vector<FindingWords> findings; // of the hypothesis: missed first, then unknown, then held
+  std::vector<FindingWords> gate;     // of the steady state over the baseline
+  std::vector<FaultWords> faults;
+  std::optional<bool> recovered;
+  std::optional<double> recovery_seconds;
+  std::string recovery;               // a sentence
+  bool recovery_missed = false;       // it came back later than expected, or not at all
+  std::string undo;                   // a sentence; `residue` says what to do
+  bool all_undone = true;
+  std::vector<ResidueWords> residue;
+  std::vector<Phase> phases;
+  std::vector<KeyNumber> key_numbers;
+  std::vector<EventWords> events;
+  std::vector<std::pair<std::string, std::string>> generator;  // "login: attempts due" -> "10 230"
+};
+
+// `playbook` and `events` may be empty: then it is told with what the verdict alone knows.
+Summary summarize(const Json& playbook, const std::vector<Json>& events, const Json& verdict);
+
+std::vector<Phase> phases_of(const std::vector<Json>& events, std::optional<double> recovery_seconds);
+FindingWords finding_words(const Json& finding);
+// Parts of summarize(): the numbers of the first screen (numbers.cc).
+void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, const Json& verdict);
+void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events);
+
+// Tells a timeline as lines for people, event by event, in order; says nothing of those that are not worth a line (windows, an effect
+// measured again with the same answer).
+class Teller {
+ public:
+  std::optional<EventWords> tell(const Json& event);
+
+  // What is in place now, as its plan describes it.
+  std::vector<std::string> in_place() const;
+
+ private:
+  struct Told {
+    std::string name, summary;
+    std::optional<bool> bites;
+    bool injected = false;
+  };
+  Told& fault(const Json& event);
+  std::string name(const Json& event);
+
+  Json playbook_;
+  std::vector<Told> faults_;
+};
+
+}  // namespace capsize

@@ -1,0 +1,56 @@
+#include "experiments/report/markdown.h"
+
+#include "experiments/report/escape.h"
+#include "report_checks.h"
+#include "report_samples.h"
+
+namespace capsize {
+namespace {
+
+std::string report_of(const Sample& sample) { return markdown_report(sample.playbook, sample.events, sample.verdict); }
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("report.md tells a refuted run in a message", "[report]") {
+  const std::string text = report_of(refuted_sample());
+  CHECK(text.substr(0, text.find('\n')) == "# Refuted: The balancer plays favourites");
+  CHECK(has(text, "- **Failed:** login success ratio was 35.9 % during the fault; at least 95 % was expected (59.1 points short)\n"));
+  CHECK(has(text, "- **Recovery:** Back to the steady state 9.8 s after the fault was gone; at most 15 s was expected.\n"));
+  CHECK(has(text, "| ✗ **missed** | login success ratio during the fault | 35.9 % | at least 95 % | 33.8 % to 38.1 % |\n"));
+  CHECK(has(text, "Permission used by balancer.skew: majority. Reason given: the lab is ours alone tonight"));
+  CHECK(has(text, "exit code 1"));
+  CHECK(text.size() < 3000);
+}
+
+TEST_CASE("report.md of a residue prints what to do now", "[report]") {
+  const std::string text = report_of(residue_sample());
+  CHECK(has(text, "- **To do now:** look at it, then run: capsize revert 20261122-220003-7f3a --accept f0.s0\n"));
+}
+
+TEST_CASE("text from outside is no markdown: no markup, no link, no image, no mention", "[report]") {
+  CHECK(markdown_text("a_b *c* `d` [e](f) <g> & |") == "a\\_b \\*c\\* \\`d\\` \\[e\\](f) &lt;g&gt; &amp; \\|");
+  CHECK(markdown_text("http://evil.example") == "http\\://evil.example");
+  CHECK(markdown_text("@everyone") == "@\xe2\x81\xa0" "everyone");
+  CHECK(markdown_text("a\nb\x1b[2J") == "a\\\\x0ab\\\\x1b\\[2J");
+}
+
+TEST_CASE("hostile text adds no line, no cell and no control character to report.md", "[report]") {
+  const auto lines = [](const std::string& text) { return std::count(text.begin(), text.end(), '\n'); };
+  const auto cells = [](const std::string& text) {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < text.size(); ++i) count += text[i] == '|' && (i == 0 || text[i - 1] != '\\');
+    return count;
+  };
+  const std::string harmless = report_of(hostile_sample("harmless"));
+  for (const std::string& text : hostile_texts()) {
+    INFO(text);
+    const std::string report = report_of(hostile_sample(text));
+    CHECK(lines(report) == lines(harmless));
+    CHECK(cells(report) == cells(harmless));
+    CHECK(report.find('<') == std::string::npos);
+    CHECK(std::all_of(report.begin(), report.end(), [](char c) { return c == '\n' || static_cast<unsigned char>(c) >= 0x20; }));
+  }
+}
+
+}  // namespace capsize
