@@ -4,9 +4,14 @@
 
 namespace capsize {
 
+FaultType process_pause();
+
 const std::vector<FaultType>& fault_catalog() {
   static const std::vector<FaultType> table = {
-      balancer_skew(), balancer_weight(), balancer_drain(),
+      balancer_skew(),
+      balancer_weight(),
+      balancer_drain(),
+      process_pause(),
   };
   return table;
 }

@@ -1,6 +1,7 @@
 // THE table of target types.
 #include "injector/target_type.h"
 #include "injector/targets/haproxy.h"
+#include "injector/targets/process.h"
 
 namespace capsize {
 
@@ -10,6 +11,10 @@ const std::vector<TargetType>& target_catalog() {
        .doc = "one backend of an HAProxy 2.4 or later, through its runtime API",
        .spec = []() -> const AnySpec& { return haproxy_target_spec(); },
        .example = {{"type", "haproxy"}, {"socket", "/run/haproxy/admin.sock"}, {"backend", "auth"}}},
+      {.name = "process",
+       .doc = "a running process, named by its pid or its pid file",
+       .spec = process_spec,
+       .example = {{"type", "process"}, {"pid_file", "/run/auth2.pid"}}},
   };
   return table;
 }

@@ -32,10 +32,29 @@ Json schema_of(const AnySpec& spec) {
     properties[field.name] = std::move(schema);
     if (field.required) required.push_back(field.name);
   }
-  return {{"properties", std::move(properties)}, {"required", std::move(required)}};
+  Json out = {{"properties", std::move(properties)}, {"required", std::move(required)}};
+  for (const auto& names : spec.exactly_one()) {
+    Json choices = Json::array();
+    for (const std::string& name : names) choices.push_back({{"required", Json::array({name})}});
+    out["allOf"].push_back({{"oneOf", std::move(choices)}});
+  }
+  return out;
 }
 
 namespace spec_detail {
+
+void check_exactly_one(const Json& object, const std::string& pointer, const std::vector<std::string>& names, Diagnostics& diagnostics) {
+  std::string list;
+  std::vector<std::string> given;
+  for (const std::string& name : names) {
+    list += (list.empty() ? "\"" : " or \"") + name + "\"";
+    if (object.contains(name)) given.push_back(name);
+  }
+  if (given.empty()) diagnostics.add_key(pointer, "none of " + list + " is given", "add one of them");
+  for (std::size_t i = 1; i < given.size(); ++i) {
+    diagnostics.add_key(pointer_join(pointer, given[i]), fmt::format("\"{}\" beside \"{}\" says the same thing twice", given[i], given.front()), "keep one of " + list);
+  }
+}
 
 void check_keys(const Json& object, const std::string& pointer, const std::vector<FieldInfo>& fields, const std::vector<std::string>& also_known, Diagnostics& diagnostics) {
   std::vector<std::string> known = also_known;

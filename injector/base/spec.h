@@ -50,15 +50,19 @@ class AnySpec {
  public:
   virtual ~AnySpec() = default;
   virtual std::vector<FieldInfo> fields() const = 0;
+  // Groups of keys of which exactly one must be given.
+  virtual std::vector<std::vector<std::string>> exactly_one() const { return {}; }
   // Adds every problem of `object` (at `pointer`) to `diagnostics`. `also_known` are keys that belong to someone else.
   virtual void validate(const Json& object, const std::string& pointer, const std::vector<std::string>& also_known, Diagnostics& diagnostics) const = 0;
 };
 
-Json schema_of(const AnySpec& spec);  // {"properties":…, "required":[…]}; the caller decides on additionalProperties
+// {"properties":…, "required":[…]}, and "allOf" where exactly one of several keys is wanted; the caller decides on additionalProperties.
+Json schema_of(const AnySpec& spec);
 
 namespace spec_detail {
 // Unknown keys with did-you-mean, missing ones with what they are for.
 void check_keys(const Json& object, const std::string& pointer, const std::vector<FieldInfo>& fields, const std::vector<std::string>& also_known, Diagnostics& diagnostics);
+void check_exactly_one(const Json& object, const std::string& pointer, const std::vector<std::string>& names, Diagnostics& diagnostics);
 }  // namespace spec_detail
 
 template <class P>
@@ -74,11 +78,19 @@ class Spec final : public AnySpec {
     return add(std::move(name), member, std::move(doc), false, std::move(rule));
   }
 
+  // Of these optional parameters one must be given, and only one.
+  Spec& exactly_one_of(std::vector<std::string> names) {
+    exactly_one_.push_back(std::move(names));
+    return *this;
+  }
+
   std::vector<FieldInfo> fields() const override {
     std::vector<FieldInfo> out;
     for (const Field& field : fields_) out.push_back(field.info);
     return out;
   }
+
+  std::vector<std::vector<std::string>> exactly_one() const override { return exactly_one_; }
 
   void validate(const Json& object, const std::string& pointer, const std::vector<std::string>& also_known, Diagnostics& diagnostics) const override {
     P ignored{};
@@ -136,6 +148,7 @@ class Spec final : public AnySpec {
       return;
     }
     spec_detail::check_keys(object, pointer, fields(), also_known, diagnostics);
+    for (const auto& names : exactly_one_) spec_detail::check_exactly_one(object, pointer, names, diagnostics);
     for (const Field& field : fields_) {
       const auto found = object.find(field.info.name);
       if (found == object.end()) continue;
@@ -144,6 +157,7 @@ class Spec final : public AnySpec {
   }
 
   std::vector<Field> fields_;
+  std::vector<std::vector<std::string>> exactly_one_;
 };
 
 }  // namespace capsize

@@ -1,0 +1,166 @@
+// process.identify and process.state: what is known of a process without touching it.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "injector/ops/process_ops.h"
+
+namespace capsize {
+namespace {
+
+constexpr Duration kCpuWindow = std::chrono::milliseconds(100);
+
+bool is_gone(const ThreadLook& thread) { return thread.state == 'Z' || thread.state == 'X'; }
+
+std::string why_forbidden(int pid, const ProcFs& proc) {
+  struct stat entry = {};
+  if (::stat(proc.path(pid, "").c_str(), &entry) == 0 && entry.st_uid != ::geteuid()) {
+    return fmt::format("it belongs to user {}, capsize runs as user {}", entry.st_uid, ::geteuid());
+  }
+  std::ifstream file("/proc/sys/kernel/yama/ptrace_scope");
+  int scope = 0;
+  if (file >> scope && scope > 0) return fmt::format("kernel.yama.ptrace_scope is {}", scope);
+  return "the security policy of this machine forbids it";
+}
+
+// The kernel asks the same question of who opens a process's memory as of who traces it, and opening changes nothing.
+Json may_trace(int pid, const ProcFs& proc) {
+  const UniqueFd memory(::open(proc.path(pid, "mem").c_str(), O_RDONLY | O_CLOEXEC));
+  return {{"allowed", static_cast<bool>(memory)}, {"because", memory ? "" : why_forbidden(pid, proc)}};
+}
+
+Json may_signal(int pid, const ProcFs& proc) {
+  const bool allowed = ::kill(pid, 0) == 0;
+  return {{"allowed", allowed}, {"because", allowed ? "" : why_forbidden(pid, proc)}};
+}
+
+Json tracer_json(const std::vector<ThreadLook>& threads, const ProcFs& proc) {
+  for (const ThreadLook& thread : threads) {
+    if (thread.tracer == 0) continue;
+    const auto look = proc.stat(thread.tracer);
+    return {{"pid", thread.tracer}, {"name", look ? printable(look->comm, 64) : ""}};
+  }
+  return nullptr;
+}
+
+// Where a stop leaves its mark: the state folder of who runs the op, as it outlives us and is ours alone.
+std::string mark_folder() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return value != nullptr && value[0] == '/' ? std::filesystem::path(value) : std::filesystem::path();
+  };
+  if (const auto state = variable("CAPSIZE_STATE"); !state.empty()) return state / "marks";
+  if (::geteuid() == 0) return "/var/lib/capsize/marks";
+  if (const auto state = variable("XDG_STATE_HOME"); !state.empty()) return state / "capsize" / "marks";
+  if (const auto home = variable("HOME"); !home.empty()) return home / ".local" / "state" / "capsize" / "marks";
+  return "";
+}
+
+Task<Json> look_identify(Json args, OpContext&) {
+  std::vector<int> capsize_pids;
+  if (args.contains("capsize_pids")) {
+    if (!args["capsize_pids"].is_array()) throw Error(ErrorKind::bug, "process.identify: capsize_pids is not a list");
+    for (const Json& pid : args["capsize_pids"]) {
+      const auto number = parse_pid(pid.dump());
+      if (number) capsize_pids.push_back(*number);
+    }
+  }
+  const ProcessParams params = process_params().parse_or_throw(args, {"capsize_pids"});
+  const ProcFs proc;
+  const int pid = params.pid ? params.pid->value : proc.pid_from_file(*params.pid_file);
+  Json answer = {{"never_a_target", never_a_target(pid, capsize_pids, proc)}};
+  const TargetProcess process = proc.identify(pid);
+  const auto threads = proc.threads(pid);
+  answer["identity"] = to_json(process);
+  answer["threads"] = threads.size();
+  answer["states"] = count_states(threads);
+  answer["ended"] = has_ended(threads);
+  answer["stopped"] = is_stopped(threads);
+  answer["tracer"] = tracer_json(threads, proc);
+  answer["trace"] = may_trace(pid, proc);
+  answer["signal"] = may_signal(pid, proc);
+  answer["mark_folder"] = mark_folder();
+  co_return answer;
+}
+
+Task<Json> look_state(Json args, OpContext& context) {
+  const ProcFs proc;
+  const TargetProcess process = target_process_from_json(args.value("identity", Json()));
+  const Sameness before = proc.same_process(process);
+  Json answer = {{"same", to_string(before.answer)}, {"because", before.because}};
+  if (before.answer != Proof::yes) co_return answer;
+  const auto first = proc.stat(process.pid);
+  co_await context.clock.sleep(kCpuWindow);
+  const auto threads = proc.threads(process.pid);
+  const auto second = proc.stat(process.pid);
+  const Sameness after = proc.same_process(process);
+  answer["same"] = to_string(after.answer);
+  answer["because"] = after.because;
+  if (after.answer != Proof::yes) co_return answer;
+  answer["threads"] = threads.size();
+  answer["states"] = count_states(threads);
+  answer["tracer"] = tracer_json(threads, proc);
+  if (first && second) {
+    answer["cpu_ticks"] = second->cpu_ticks;
+    answer["cpu_ticks_in_window"] = second->cpu_ticks - std::min(first->cpu_ticks, second->cpu_ticks);
+    answer["window"] = show(kCpuWindow);
+  }
+  co_return answer;
+}
+
+}  // namespace
+
+bool is_stopped(const std::vector<ThreadLook>& threads) {
+  return std::any_of(threads.begin(), threads.end(), [](const ThreadLook& thread) { return !is_gone(thread) && (thread.state == 'T' || thread.state == 't' || thread.stop_pending); });
+}
+
+bool has_ended(const std::vector<ThreadLook>& threads) { return std::all_of(threads.begin(), threads.end(), is_gone); }
+
+Json count_states(const std::vector<ThreadLook>& threads) {
+  std::map<std::string, int> counts;
+  for (const ThreadLook& thread : threads) ++counts[std::string(1, thread.state)];
+  return counts;
+}
+
+ProvenProcess prove_running(const Json& args) {
+  const ProcFs proc;
+  ProvenProcess out;
+  out.process = target_process_from_json(args.value("identity", Json()));
+  Sameness same = proc.same_process(out.process);
+  if (same.answer == Proof::no) throw Error(ErrorKind::changed, same.because, "plan again: nothing was done to it");
+  if (same.answer == Proof::cannot_tell) throw Error(ErrorKind::unavailable, same.because, "nothing was done, since it may be another process");
+  const std::string forbidden = never_a_target(out.process.pid, {}, proc);
+  if (!forbidden.empty()) throw Error(ErrorKind::refused, forbidden, "choose another process");
+  const auto threads = proc.threads(out.process.pid);
+  if (has_ended(threads)) throw Error(ErrorKind::changed, describe(out.process) + " has ended", "plan again: nothing was done to it");
+  if (is_stopped(threads)) {
+    throw Error(ErrorKind::changed, fmt::format("{} has been stopped by someone since it was planned (thread states {})", describe(out.process), count_states(threads).dump()),
+                "find out by whom, continue it and plan again");
+  }
+  out.pidfd = std::move(same.pidfd);
+  return out;
+}
+
+OpType process_identify() {
+  OpType type{"process.identify", Lasts::look, "which process this is, its state, and whether it may be traced and signalled"};
+  type.look = look_identify;
+  return type;
+}
+
+OpType process_state() {
+  OpType type{"process.state", Lasts::look, "the states of all threads of a process, and the processor time it uses in a tenth of a second"};
+  type.look = look_state;
+  return type;
+}
+
+}  // namespace capsize

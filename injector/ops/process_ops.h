@@ -1,0 +1,41 @@
+// The ops on processes, and what they have in common.
+#pragma once
+#include <string>
+
+#include "injector/op_type.h"
+#include "injector/targets/process.h"
+
+namespace capsize {
+
+OpType process_identify();
+OpType process_state();
+OpType process_hold();
+OpType process_release();
+OpType process_stop();
+OpType process_continue();
+
+// The process of args["identity"], proven to be the same at this moment and not stopped. Throws Error: changed (ended, replaced, stopped
+// or traced since it was planned), unavailable (cannot tell), refused (never a target).
+struct ProvenProcess {
+  TargetProcess process;
+  UniqueFd pidfd;
+};
+ProvenProcess prove_running(const Json& args);
+
+bool is_stopped(const std::vector<ThreadLook>& threads);    // any of them is, or is about to be
+bool has_ended(const std::vector<ThreadLook>& threads);     // none, or only what is left of them
+Json count_states(const std::vector<ThreadLook>& threads);  // {"S": 3, "R": 1}
+
+// What process.release answers to what it sees: `undone` or `nothing_to_undo`, else what keeps the process from running. Pure.
+struct Tracer {
+  int pid = 0;  // 0: none
+  std::string name;
+  bool is_capsize = false;
+};
+UndoResult judge_release(const TargetProcess& process, const std::vector<ThreadLook>& threads, const Tracer& tracer);
+
+// A stop signal does not say who sent it. A file of this name, made right before ours is sent, does: without it a stopped process was
+// stopped by someone else, and is left alone. It means nothing after a restart of the machine, as the stop itself.
+std::string stop_mark(const Json& args, const TargetProcess& process);
+
+}  // namespace capsize

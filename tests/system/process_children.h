@@ -1,0 +1,169 @@
+// Real processes for the tests on processes: children of the test, ended with it, whatever state they were left in.
+#pragma once
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "injector/fault.h"
+#include "injector/ops/process_ops.h"
+
+namespace capsize::process_test {
+
+constexpr Duration kPatience = std::chrono::seconds(20);  // for conditions: the machine may be busy
+
+struct Shared {  // between the test and its children
+  std::atomic<std::uint64_t> beats{0};
+  std::atomic<std::uint64_t> made{0};
+  std::atomic<std::uint64_t> ran{0};
+  std::atomic<int> word{0};
+};
+
+class SharedMemory {
+ public:
+  SharedMemory() : shared_(new (::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared) {}
+  ~SharedMemory() { ::munmap(shared_, sizeof(Shared)); }
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+  Shared* operator->() const { return shared_; }
+  Shared& operator*() const { return *shared_; }
+
+ private:
+  Shared* shared_;
+};
+
+class Child {
+ public:
+  explicit Child(const std::function<int()>& body) : pid_(::fork()) {
+    if (pid_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      ::_exit(body());
+    }
+  }
+  explicit Child(int pid) : pid_(pid) {}
+  ~Child() { kill(); }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  int pid() const { return pid_; }
+  // Its wait status when it has ended.
+  std::optional<int> poll() {
+    int status = 0;
+    if (pid_ <= 0 || ::waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
+    pid_ = -1;
+    return status;
+  }
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+
+ private:
+  int pid_;
+};
+
+// The control thread of a host, as far as ops are concerned.
+class Control {
+ public:
+  Control() : context{clock, {}} {}
+
+  // Lets everything run until the condition holds; false when patience ended first.
+  bool until(const std::function<bool()>& condition) {
+    const TimePoint end = clock.now() + kPatience;
+    while (!condition()) {
+      if (clock.now() > end) return false;
+      io.restart();
+      if (io.run_one_for(std::chrono::milliseconds(1)) == 0) ::usleep(200);
+    }
+    return true;
+  }
+
+  template <class T>
+  T run(Task<T> task) {
+    std::exception_ptr problem;
+    T out{};
+    bool done = false;
+    asio::co_spawn(io, std::move(task), [&](std::exception_ptr error, T value) {
+      problem = error;
+      out = std::move(value);
+      done = true;
+    });
+    if (!until([&] { return done; })) throw std::runtime_error("an op did not end");
+    if (problem) std::rethrow_exception(problem);
+    return out;
+  }
+
+  Json look(const Op& op) { return run(find_op(op.type)->look(op.args, context)); }
+  Applied apply(const Op& op) { return run(find_op(op.type)->apply(op.args, context)); }
+  UndoResult undo(const Op& op) { return run(find_op(op.type)->undo(op.args, context)); }
+  FaultPlan plan(int pid, Json params = Json::object());
+
+  SystemClock clock;
+  asio::io_context io;
+  OpContext context;
+};
+
+class LocalView final : public HostView {
+ public:
+  explicit LocalView(OpContext& context) : context_(context) {}
+  Task<Json> inspect(Op query) override { return find_op(query.type)->look(query.args, context_); }
+
+ private:
+  OpContext& context_;
+};
+
+inline FaultPlan Control::plan(int pid, Json params) {
+  FaultRequest request;
+  request.params = std::move(params);
+  request.target = {{"pid", pid}};
+  LocalView view(context);
+  return run(find_fault("process.pause")->plan(std::move(request), view));
+}
+
+inline std::string states(int pid) { return count_states(ProcFs().threads(pid)).dump(); }
+inline bool all_in(int pid, char state) {
+  const auto threads = ProcFs().threads(pid);
+  for (const ThreadLook& thread : threads) {
+    if (thread.state != state) return false;
+  }
+  return !threads.empty();
+}
+inline bool runs(int pid) {
+  const auto threads = ProcFs().threads(pid);
+  return !has_ended(threads) && !is_stopped(threads);
+}
+
+// A folder for marks, gone with the test.
+class StateFolder {
+ public:
+  StateFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "capsize-state-XXXXXX").string();
+    path_ = ::mkdtemp(pattern.data());
+    ::setenv("CAPSIZE_STATE", path_.c_str(), 1);
+  }
+  ~StateFolder() {
+    ::unsetenv("CAPSIZE_STATE");
+    std::filesystem::remove_all(path_);
+  }
+  StateFolder(const StateFolder&) = delete;
+  StateFolder& operator=(const StateFolder&) = delete;
+  std::size_t marks() const {
+    const auto folder = path_ / "marks";
+    if (!std::filesystem::exists(folder)) return 0;
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace capsize::process_test
