@@ -1,0 +1,104 @@
+// The system under test as a model in virtual time: authentication servers with slots and first-in-first-out queues behind the model of
+// HAProxy. Only the lowest layer is modelled; ops, journal, probes, runner and verdict are the real ones.
+#pragma once
+#include <boost/asio/io_context.hpp>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiments/playbook.h"
+#include "experiments/runner.h"
+#include "experiments/stop.h"
+#include "experiments/timeline.h"
+#include "injector/base/clock.h"
+#include "injector/host/local_host.h"
+#include "probes/login/transport.h"
+#include "tests/injector/scratch_dir.h"
+#include "tests/sim/fake_haproxy.h"
+#include "tests/sim/fake_haproxy_server.h"
+
+namespace capsize {
+
+// One login on its way through the model.
+struct SimLogin {
+  explicit SimLogin(asio::io_context& io) : ended(io, asio::steady_timer::time_point::max()) {}
+  bool served = false;
+  bool turned_away = false;
+  bool gave_up = false;
+  bool waiting = false;      // in the balancer's queue
+  asio::steady_timer ended;  // cancelled when it has
+};
+
+// Ten logins at a time, 100 ms each, in the order of their arrival; dead work is worked off too.
+class SimServer {
+ public:
+  SimServer(asio::io_context& io, Clock& clock, std::function<void()> on_done) : io_(io), clock_(clock), on_done_(std::move(on_done)) {}
+  void arrive(std::shared_ptr<SimLogin> login);
+  void pause() { paused_ = true; }
+  void resume();
+  bool paused() const { return paused_; }
+
+ private:
+  static Task<> work(SimServer* server, std::shared_ptr<SimLogin> login);
+  void finish(const std::shared_ptr<SimLogin>& login);
+  void pump();
+
+  asio::io_context& io_;
+  Clock& clock_;
+  std::function<void()> on_done_;
+  std::deque<std::shared_ptr<SimLogin>> queue_;
+  std::vector<std::shared_ptr<SimLogin>> done_while_paused_;
+  int busy_ = 0;
+  bool paused_ = false;
+};
+
+// A whole world: "as-it-was" (nothing protects a server) or "hardened" (maxconn, a short queue, health checks).
+class LoginWorld {
+ public:
+  explicit LoginWorld(const std::string& profile);
+  ~LoginWorld();
+
+  // The variables that the shipped playbooks take.
+  std::map<std::string, Json> variables() const;
+  Playbook playbook(const std::string& text, std::map<std::string, Json> set = {});  // REQUIREs that it is good
+  Playbook shipped(const std::string& name);
+
+  struct Result {
+    Json verdict;
+    std::string timeline;
+    std::vector<Json> events;
+  };
+  // Runs it to its end in virtual time.
+  Result run(const Playbook& playbook, std::uint64_t seed = 1, bool without_faults = false);
+  // Called once, this long after the start of the next run.
+  void at(Duration when, std::function<void(StopSource& stop)> what) { plans_.emplace_back(when, std::move(what)); }
+
+  asio::io_context io;
+  SimClock clock;
+  FakeHaproxy haproxy;
+  std::string why_wrongly_accepted;  // not empty: the service takes wrong passwords
+  bool service_up = true;
+
+  SimServer& server(const std::string& name) { return *servers_.at(index_of(name)); }
+  Task<Answer> login(LoginAttempt attempt);
+
+ private:
+  std::size_t index_of(const std::string& name) const;
+  void dispatch(std::size_t server, const std::shared_ptr<SimLogin>& login);
+  void session_ended(std::size_t server);
+  static Task<> health_checks(LoginWorld* world);
+  static Task<> turn_away_later(LoginWorld* world, std::shared_ptr<SimLogin> login);
+  World world();
+
+  bool hardened_;
+  bool running_ = false;
+  ScratchDir scratch_;
+  FakeHaproxyServer api_;
+  std::vector<std::unique_ptr<SimServer>> servers_;
+  std::deque<std::shared_ptr<SimLogin>> waiting_;  // in the balancer's queue
+  std::vector<std::pair<Duration, std::function<void(StopSource&)>>> plans_;
+};
+
+}  // namespace capsize
