@@ -119,6 +119,7 @@ struct Totals {
   std::uint64_t all = 0;
   std::uint64_t errors = 0;
   std::uint64_t queue = 0;
+  std::uint64_t backlog = 0;
 };
 
 Totals totals(const Windows& windows) {
@@ -127,6 +128,7 @@ Totals totals(const Windows& windows) {
     const auto servers = window->find("servers");
     if (servers == window->end()) continue;
     std::uint64_t waiting = number(*window, "queue");
+    std::uint64_t under_way = 0;
     for (const auto& [name, server] : servers->items()) {
       out.sessions[name] += number(server, "sessions");
       out.all += number(server, "sessions");
@@ -134,8 +136,10 @@ Totals totals(const Windows& windows) {
       waiting += number(server, "queue");
       std::uint64_t& most = out.most_current[name];
       most = std::max(most, number(server, "current"));
+      under_way += number(server, "current");
     }
     out.queue = std::max(out.queue, waiting);
+    out.backlog = std::max(out.backlog, waiting + under_way);
   }
   return out;
 }
@@ -161,6 +165,7 @@ std::optional<Measured> measure(std::string_view name, const Windows& windows) {
   if (sums.sessions.empty()) return std::nullopt;
   if (name == "errors") return counted(MeasureKind::count, static_cast<double>(sums.errors), sums.all);
   if (name == "queue") return counted(MeasureKind::number, static_cast<double>(sums.queue), windows.size());
+  if (name == "backlog") return counted(MeasureKind::number, static_cast<double>(sums.backlog), windows.size());
   if (name.starts_with(kCurrent)) {
     const auto found = sums.most_current.find(std::string(name.substr(kCurrent.size())));
     if (found == sums.most_current.end()) return std::nullopt;
@@ -185,6 +190,7 @@ const std::vector<MeasureInfo>& measures() {
       {"jain", MeasureKind::number, "Jain's fairness index of the servers' sessions: 1 when all got the same, 1/n when one of n got everything"},
       {"queue", MeasureKind::number, "the most requests that waited at any look, in the backend's queue and its servers' together"},
       {"current.<server>", MeasureKind::number, "the most sessions this server had under way at any look"},
+      {"backlog", MeasureKind::number, "the most sessions under way and requests waiting at any look: back to its baseline is a part of recovered"},
       {"errors", MeasureKind::count, "failed connections and broken or missing answers, of all servers"},
   };
   return infos;

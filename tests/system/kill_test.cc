@@ -21,8 +21,8 @@ constexpr const char* kPlaybook = R"({
     "balancer": {"type": "haproxy", "socket": "${balancer_socket}", "backend": "${backend}"},
     "auth3": {"type": "process", "pid": "${auth3_pid}"}
   },
-  "probes": {"login": {"probe": "login.http", "url": "${login_url}", "session_url": "${session_url}", "rate": "60/s", "timeout": "1s"}},
-  "timing": {"baseline": "600ms", "recovery": "5s", "settle": "1s"},
+  "probes": {"login": {"probe": "login.http", "url": "${login_url}", "session_url": "${session_url}", "rate": "80/s", "timeout": "1s"}},
+  "timing": {"baseline": "1s", "recovery": "5s", "settle": "1s"},
   "steady_state": [{"measure": "login.success_ratio", "at_least": "1%"}],
   "faults": [
     {"fault": "balancer.skew", "target": "balancer", "server": "auth1", "share": "70%", "at": "0s", "for": "1s"},
