@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <functional>
 #include <map>
+
+#include "probes/load/histogram.h"
 
 namespace capsize {
 namespace {
@@ -48,13 +49,9 @@ Moment collapse(double t) {
   return out;
 }
 
-int bucket_of(double seconds) {
-  const auto value = static_cast<std::uint64_t>(seconds * 1e9);
-  const int shift = static_cast<int>(std::bit_width(value)) - 8;
-  return (shift << 7) + static_cast<int>(value >> shift);
-}
+std::uint64_t bucket_at(double seconds) { return static_cast<std::uint64_t>(LogLinearAxis::bucket_of(static_cast<std::uint64_t>(seconds * 1e9))); }
 
-// `part` is from 0 to 1: rounds so that the sums over many windows come out right.
+// A whole number for each window, so that the sums over many windows come out right.
 std::uint64_t spread(double count, int window) { return static_cast<std::uint64_t>(count * (window + 1)) - static_cast<std::uint64_t>(count * window); }
 
 Json login_window(const Moment& now, double from, int index) {
@@ -65,11 +62,12 @@ Json login_window(const Moment& now, double from, int index) {
   const auto ok = std::min(tried, static_cast<std::uint64_t>(std::lround(static_cast<double>(tried) * now.success)));
   Json window = {{"from", from}, {"to", from + 0.25}, {"scheduled", scheduled}};
   window["counts"] = {{"ok", ok}, {"denied", 0}, {"refused", 0}, {"timed_out", tried - ok}, {"broken", 0}, {"wrongly_accepted", 0}, {"rejected_rightly", wrong}, {"not_sent", 0}};
-  std::map<int, std::uint64_t> histogram;
+  window["wrong_password"] = {{"rejected_rightly", wrong}};
+  std::map<std::uint64_t, std::uint64_t> histogram;
   const std::uint64_t slow = std::max<std::uint64_t>(1, scheduled / 50);
-  histogram[bucket_of(now.p99)] += slow;
-  histogram[bucket_of(now.median)] += (scheduled - slow) / 2 + 1;
-  histogram[bucket_of(now.median * 0.96)] += (scheduled - slow) - (scheduled - slow) / 2 - 1;
+  histogram[bucket_at(now.p99)] += slow;
+  histogram[bucket_at(now.median)] += (scheduled - slow) / 2 + 1;
+  histogram[bucket_at(now.median * 0.96)] += (scheduled - slow) - (scheduled - slow) / 2 - 1;
   window["latency"] = Json::array();
   for (const auto& [bucket, count] : histogram) window["latency"].push_back(Json::array({bucket, count}));
   return window;
