@@ -4,7 +4,6 @@
 #include <cmath>
 #include <set>
 
-#include "experiments/report/stopgap.h"
 #include "experiments/report/words.h"
 
 namespace capsize {
@@ -57,15 +56,15 @@ void drop_thin_end(Chart& chart, const std::vector<ProbeWindows>& probes) {
 
 bool ProbeWindows::offers(std::string_view measure) const {
   const ProbeType* found = find_probe(type);
-  return found != nullptr ? find_measure(*found, measure) != nullptr : stopgap_offers(type, measure);
+  return found != nullptr && find_measure(*found, measure) != nullptr;
 }
 
 std::optional<Measured> ProbeWindows::measure(std::string_view measure, double from, double to) const {
   const ProbeType* found = find_probe(type);
+  if (found == nullptr || found->measure == nullptr) return std::nullopt;
   const auto first = std::partition_point(windows.begin(), windows.end(), [&](const Window* w) { return middle(w) < from; });
   const auto past = std::partition_point(first, windows.end(), [&](const Window* w) { return middle(w) < to; });
   if (first == past) return std::nullopt;
-  if (found == nullptr) return stopgap_offers(type, measure) ? stopgap_measure(measure, {first, past}) : std::nullopt;
   return found->measure(measure, {first, past});
 }
 
