@@ -128,6 +128,16 @@ void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const 
     if (due == 0) continue;
     out.generator.emplace_back(probe.name + ": attempts due", plain_count(due));
     out.generator.emplace_back(probe.name + ": due but not sent in time", not_sent == 0 ? "0" : fmt::format("{} ({})", plain_count(not_sent), plain_value("ratio", not_sent / due)));
+    if (probe.offers("send_late.p99")) {
+      const auto late = probe.measure("send_late.p99", 0, out.seconds + 1);
+      if (late) out.generator.emplace_back(probe.name + ": 99 % were sent at most this late", plain_value("duration", late->value));
+    }
+    for (auto window = probe.windows.rbegin(); window != probe.windows.rend(); ++window) {
+      const std::string problem = text_of(**window, "problem");
+      if (problem.empty()) continue;
+      out.generator.emplace_back(probe.name + ": the tester lacked", problem);
+      break;
+    }
   }
   for (const Json& event : events) {
     if (text_of(event, "event") != "lateness") continue;
