@@ -205,10 +205,16 @@ void RealHaproxy::reload() {
     return at == std::string::npos ? std::string() : info.substr(at, info.find('\n', at + 1) - at);
   };
   const std::string before = worker();
-  ::kill(pid_, SIGUSR2);
+  // A master that has just begun drops a signal: its worker answers before the master's own loop runs.
+  auto ask_again = std::chrono::steady_clock::time_point::min();
   wait_until("a new worker answers", [&] {
     const std::string now = worker();
-    return !now.empty() && now != before;
+    if (!now.empty() && now != before) return true;
+    if (std::chrono::steady_clock::now() > ask_again) {
+      ::kill(pid_, SIGUSR2);
+      ask_again = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    }
+    return false;
   });
 }
 
