@@ -23,7 +23,8 @@ std::filesystem::path lab_dir(const LabFlags& flags, const CliContext& context) 
 void print_lab(const Json& info, const std::filesystem::path& dir) {
   fmt::print("The \"{}\" lab is up.\n", info.value("profile", ""));
   fmt::print("  {:<18} {}\n", "file", (dir / "lab.json").string());
-  for (const auto& [name, value] : info.value("variables", Json::object()).items()) fmt::print("  {:<18} {}\n", name, value.get<std::string>());
+  const Json variables = info.value("variables", Json::object());
+  for (const auto& [name, value] : variables.items()) fmt::print("  {:<18} {}\n", name, value.get<std::string>());
   fmt::print("\nRun a playbook on it:  capsize run --variables {} PLAYBOOK\nTake it down:          capsize lab down\n", (dir / "lab.json").string());
 }
 
