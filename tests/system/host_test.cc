@@ -20,15 +20,21 @@ TEST_CASE("the guard has its three descriptors and nothing else of anybody's", "
   HostBench bench;
   bench.start();
   bench.inject(1);
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(bench.guard) + "/fd")) {
-    const int fd = std::stoi(entry.path().filename());
-    const std::string target = std::filesystem::read_symlink(entry.path());
-    INFO(fd << " " << target);
-    if (fd <= 2) CHECK(target == "/dev/null");
-    if (fd == 3) CHECK_THAT(target, Catch::StartsWith("socket:"));
-    if (fd == 4) CHECK(target == bench.state() + "/undo");
-    if (fd > 5) CHECK_THAT(target, Catch::Contains("signalfd"));
-  }
+  // What it opens for a moment at its start (its own /proc files) is waited out.
+  std::string foreign;
+  const auto only_its_own = [&] {
+    foreign.clear();
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(bench.guard) + "/fd")) {
+      const int fd = std::stoi(entry.path().filename());
+      std::error_code closed;
+      const std::string target = std::filesystem::read_symlink(entry.path(), closed);
+      const bool expected = closed || (fd <= 2 ? target == "/dev/null" : fd == 3 ? target.starts_with("socket:") : fd == 4 ? target == bench.state() + "/undo" : fd == 5 || target.find("signalfd") != std::string::npos);
+      if (!expected) foreign += std::to_string(fd) + " " + target + "; ";
+    }
+    return foreign.empty();
+  };
+  CHECK(bench.eventually(5s, only_its_own));
+  INFO(foreign);
   CHECK(getsid(bench.guard) == bench.guard);
   CHECK(getsid(bench.agent) == bench.agent);
   CHECK(getsid(bench.agent) != getsid(0));
