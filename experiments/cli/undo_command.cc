@@ -79,6 +79,7 @@ std::vector<std::string> chosen_runs(const RevertFlags& flags, const CliContext&
   }
   for (const JournalStatus& journal : journals(context)) {
     if (journal.holder != Holder::in_progress) runs.push_back(journal.run);
+    else fmt::print(stderr, "{}: in progress, left alone; stop it with: capsize stop {}\n", printable(journal.run), printable(journal.run));
   }
   return runs;
 }

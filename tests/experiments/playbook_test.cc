@@ -130,7 +130,7 @@ TEST_CASE("a variable alone keeps its type, within a text it is text", "[playboo
   CHECK(result.playbook->probes.at("login").params["headers"] == Json{"a: b", "c: d"});
 }
 
-TEST_CASE("--set takes the type of the variable, and an offer fills in only what is declared and not set", "[playbook]") {
+TEST_CASE("a value of --set takes the type of the variable, and an offer fills in only what is declared and not set", "[playbook]") {
   Json json = good_playbook();
   json["variables"] = {{"users", 50}, {"headers", {"a: b"}}, {"url", "http://127.0.0.1/"}, {"rate", "10/s"}, {"pid", "1"}};
   json["title"] = "Of ${pid}";
