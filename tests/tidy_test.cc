@@ -162,3 +162,25 @@ TEST_CASE("no shell ever sees a string of ours", "[tidy]") {
     }
   }
 }
+
+TEST_CASE("a link between the pages leads somewhere", "[tidy]") {
+  const std::regex link("\\]\\(([^)#]+)[^)]*\\)");
+  std::vector<fs::path> pages = {kRoot / "README.md"};
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "docs")) {
+    if (entry.path().extension() == ".md") pages.push_back(entry.path());
+  }
+  std::size_t links = 0;
+  for (const fs::path& page : pages) {
+    std::ifstream in(page);
+    for (std::string line; std::getline(in, line);) {
+      for (std::sregex_iterator match(line.begin(), line.end(), link), end; match != end; ++match) {
+        const std::string target = (*match)[1];
+        if (target.find("://") != std::string::npos) continue;
+        ++links;
+        INFO(page << " links to " << target);
+        CHECK(fs::exists(page.parent_path() / target));
+      }
+    }
+  }
+  CHECK(links > 0);
+}
