@@ -91,7 +91,7 @@ std::vector<Finding> hypothesis_findings(const Playbook& playbook, const Run& ru
         finding.holds = Holds::yes;
         finding.because = "no fault was injected: there was nothing to recover from";
       } else if (!recovery) {
-        finding.because = "the recovery was not watched: the faults were not verified gone";
+        finding.because = "the recovery was not watched: the run ended before it";
       } else {
         const Bound& bound = expectation.bounds.front();
         const bool in_time = recovery->recovered && recovery->seconds <= bound.value;
@@ -186,7 +186,9 @@ Json judge(const Playbook& playbook, const std::vector<Json>& events) {
   Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, false};
   read(run, events);
   const bool disturbed = !run.without_faults && !playbook.faults.empty();
-  const auto recovery = disturbed ? find_recovery(run.evidence) : std::nullopt;
+  // A run that was stopped did not watch it: "not seen" is not "not recovered".
+  const bool watched = disturbed && run.evidence.span(Span::recovery).has_value();
+  const auto recovery = watched ? find_recovery(run.evidence) : std::nullopt;
   const auto gate = gate_findings(playbook, run);
   const auto findings = hypothesis_findings(playbook, run, recovery);
   const Json faults = faults_json(playbook, run);
@@ -201,13 +203,13 @@ Json judge(const Playbook& playbook, const std::vector<Json>& events) {
   verdict["because"] = decision.because;
   verdict["started"] = run.head.value("started", "");
   verdict["ended"] = events.empty() ? "" : events.back().value("wall", run.head.value("started", ""));
-  verdict["seed"] = run.head.value("seed", 0);
+  verdict["seed"] = run.head.value("seed", std::uint64_t{0});
   verdict["without_faults"] = run.without_faults;
   verdict["phases"] = phases_json(run);
   verdict["steady_state"] = list(gate);
   verdict["findings"] = list(findings);
   verdict["faults"] = faults;
-  verdict["recovery"] = {{"recovered", nullptr}, {"seconds", nullptr}, {"because", disturbed ? "the faults were not verified gone" : "no fault was injected"}};
+  verdict["recovery"] = {{"recovered", nullptr}, {"seconds", nullptr}, {"because", disturbed ? "the run ended before its recovery was watched" : "no fault was injected"}};
   if (recovery) verdict["recovery"] = {{"recovered", recovery->recovered}, {"seconds", recovery->recovered ? Json(recovery->seconds) : Json(nullptr)}, {"because", recovery->because}};
   verdict["residue"] = run.residue;
   if (run.stop) verdict["stopped"] = *run.stop;

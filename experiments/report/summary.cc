@@ -263,7 +263,7 @@ Summary summarize(const Json& playbook, const std::vector<Json>& events, const J
   out.because = text_of(verdict, "because");
   out.started = date_words(text_of(verdict, "started"));
   if (!events.empty()) out.version = text_of(events.front(), "version");
-  if (const auto seed = number_of(verdict, "seed")) out.seed = fmt::format("{:.0f}", *seed);
+  if (const Json& seed = member(verdict, "seed"); seed.is_number()) out.seed = seed.dump();  // all of its 64 bits
   out.exit_code = static_cast<int>(number_of(verdict, "exit_code").value_or(70));
   out.seconds = whole_length(events, verdict);
   for (const Json& finding : list_of(verdict, "findings")) out.findings.push_back(finding_words(finding));

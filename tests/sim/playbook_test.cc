@@ -99,6 +99,12 @@ TEST_CASE("the outage in numbers: most logins fail in the fault, a third after i
   CHECK(result.verdict["faults"][0]["undo"] == "undone");
 }
 
+TEST_CASE("the verdict names the whole seed, so that the run can be repeated", "[sim]") {
+  LoginWorld world("hardened");
+  const std::uint64_t seed = 0xfedc'ba98'7654'3211;
+  CHECK(world.run(world.shipped("no-fault.json"), seed).verdict["seed"].get<std::uint64_t>() == seed);
+}
+
 TEST_CASE("a baseline that is not steady gets no fault", "[sim]") {
   LoginWorld world("as-it-was");
   world.service_up = false;
@@ -120,6 +126,7 @@ TEST_CASE("an operator's stop in the fault reverts at once and the run is aborte
     if (event["event"] == "stop") stopped = event["t"];
     if (event["event"] == "phase" && event["phase"] == "revert") reverting = event["t"];
   }
+  CHECK(result.verdict["recovery"]["recovered"].is_null());  // nobody watched: that is not "not recovered"
   CHECK(stopped == Approx(6).margin(0.001));
   CHECK(reverting - stopped <= 0.1);
 }
