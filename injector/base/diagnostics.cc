@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 #include <tuple>
+
+#include "injector/base/utf8.h"
 #include <utility>
 
 namespace capsize {
@@ -28,24 +30,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 // Length in bytes of the valid UTF-8 sequence of a printable character at `at`, or 0.
 std::size_t printable_sequence(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const unsigned first = byte(at);
-  if (first >= 0x20 && first < 0x7f) return 1;
-  std::size_t length = 0;
   unsigned point = 0;
-  if (first >= 0xc2 && first < 0xe0) length = 2, point = first & 0x1fu;
-  else if (first >= 0xe0 && first < 0xf0) length = 3, point = first & 0x0fu;
-  else if (first >= 0xf0 && first < 0xf5) length = 4, point = first & 0x07u;
-  if (length == 0) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(at + i) & 0xc0u) != 0x80u) return 0;
-    point = (point << 6) | (byte(at + i) & 0x3fu);
-  }
-  const bool overlong = (length == 3 && point < 0x800) || (length == 4 && point < 0x10000);
-  const bool control = point < 0xa0;                                                      // C1
+  const std::size_t length = utf8_sequence(text, at, point);
+  const bool control = point < 0x20 || (point >= 0x7f && point < 0xa0);
   const bool bidi = (point >= 0x200b && point <= 0x200f) || (point >= 0x2028 && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
-  const bool surrogate = point >= 0xd800 && point <= 0xdfff;
-  return overlong || control || bidi || surrogate || point > 0x10ffff ? 0 : length;
+  return control || bidi ? 0 : length;
 }
 
 }  // namespace
