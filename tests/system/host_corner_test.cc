@@ -76,6 +76,7 @@ TEST_CASE("a server that stalls for longer than the guard drains is undone again
 }
 
 TEST_CASE("an agent whose output nobody reads any more still undoes", "[undo]") {
+  signal(SIGPIPE, SIG_IGN);  // it hangs up on a line without end, which is an error to look at here
   HostBench bench;
   Pipe in = make_pipe();
   Pipe out = make_pipe();
