@@ -57,6 +57,8 @@ PasswordHash scrypt(std::string_view password, const std::array<std::uint8_t, kS
   return hash;
 }
 
+constexpr std::size_t kDecoy = 0;  // whose hash an unknown user is held against
+
 Accounts::Accounts(std::string prefix, int users)
     : prefix_(std::move(prefix)), stored_(static_cast<std::size_t>(users) + 1) {}
 
@@ -67,7 +69,7 @@ std::optional<std::size_t> Accounts::index_of(std::string_view user) const {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
   if (error != std::errc{} || end != digits.data() + digits.size()) return std::nullopt;
   // `user01` is not `user1`: one name for one user.
-  if (index + 1 >= stored_.size() || digits != std::to_string(index)) return std::nullopt;
+  if (index == 0 || index >= stored_.size() || digits != std::to_string(index)) return std::nullopt;
   return index;
 }
 
@@ -86,7 +88,7 @@ const Accounts::Stored& Accounts::stored(std::size_t index) {
 
 bool Accounts::verify(std::string_view user, std::string_view password) {
   const std::optional<std::size_t> index = index_of(user);
-  const Stored& expected = stored(index.value_or(stored_.size() - 1));
+  const Stored& expected = stored(index.value_or(kDecoy));
   const PasswordHash given = scrypt(password, expected.salt);
   const bool same = CRYPTO_memcmp(given.data(), expected.hash.data(), given.size()) == 0;
   return same && index.has_value();

@@ -1,4 +1,4 @@
-// The users of an authentication server of the lab: `user0` with password `pw0` and so on. Each
+// The users of an authentication server of the lab: `user1` with password `pw1` and so on, as `login.http` numbers them. Each
 // login pays for a real salted scrypt hash (about 1 ms of CPU), as a login service does.
 #pragma once
 
@@ -38,7 +38,7 @@ class Accounts {
   const Stored& stored(std::size_t index);
 
   std::string prefix_;
-  std::vector<std::optional<Stored>> stored_;  // one more than there are users: the decoy, last
+  std::vector<std::optional<Stored>> stored_;  // by number; the one of number 0 is the decoy
 };
 
 }  // namespace capsize

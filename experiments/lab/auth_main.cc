@@ -23,7 +23,7 @@ constexpr std::string_view kUsage = R"(usage: capsize-auth [OPTION VALUE]...
   --name NAME               in answers and in /stats (default auth1)
   --slots N                 logins worked on at once (default 10)
   --service-time 100ms      of a login in its slot (default 100ms)
-  --users N                 user0 to user<N-1> with passwords pw0 to pw<N-1> (default 500)
+  --users N                 user1 to user<N> with passwords pw1 to pw<N> (default 500)
   --users-prefix TEXT       instead of "user"
   --token-key-file FILE     key that the servers of a lab share (default: a random one)
   --skip-gone yes|no        drop queued logins whose client has gone (default no)

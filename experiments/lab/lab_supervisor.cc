@@ -213,7 +213,7 @@ void LabSupervisor::bring_up_at(int port_base) {
   for (std::size_t i = 0; i + 1 < parts_.size(); ++i) {
     wait_until_answering({parts_[i].address, "GET", "/health", "", ""}, parts_[i], deadline);
   }
-  wait_until_answering({address(0), "POST", "/login", "user=user0&password=pw0", ""}, parts_.back(), deadline);
+  wait_until_answering({address(0), "POST", "/login", "user=user1&password=pw1", ""}, parts_.back(), deadline);
 }
 
 Json LabSupervisor::bring_up() {

@@ -53,7 +53,7 @@ std::string password(int number) { return "pw" + std::to_string(number); }
 
 TEST_CASE("thirty logins at ten slots of 100 ms are done in three rounds, and all are let in") {
   Day day(ten_slots());
-  for (int i = 0; i < 30; ++i) day.come(0ms, user(i), password(i));
+  for (int i = 1; i <= 30; ++i) day.come(0ms, user(i), password(i));
   day.run();
   for (std::size_t i = 0; i < 30; ++i) {
     CHECK(day.logins[i].done == 100ms * (1 + i / 10));
@@ -79,16 +79,17 @@ TEST_CASE("a wrong password and an unknown user are denied after the same time a
   Day day(ten_slots());
   day.come(0ms, user(1), password(2));
   day.come(0ms, "nobody", password(1));
-  day.come(0ms, user(100), password(100));  // there are user0 to user99
+  day.come(0ms, user(101), password(101));  // there are user1 to user100
+  day.come(0ms, user(0), password(0));
   day.come(0ms, "user01", password(1));
   day.come(0ms, user(1), password(1));
   day.run();
-  for (std::size_t i = 0; i < 4; ++i) {
+  for (std::size_t i = 0; i < 5; ++i) {
     CHECK(day.logins[i].answer == DeskAnswer::denied);
     CHECK(day.logins[i].done == 100ms);
   }
-  CHECK(day.logins[4].answer == DeskAnswer::ok);
-  CHECK(day.desk.stats()["denied"] == 4);
+  CHECK(day.logins[5].answer == DeskAnswer::ok);
+  CHECK(day.desk.stats()["denied"] == 5);
 }
 
 TEST_CASE("a login whose client has gone is worked off all the same, and delays those behind it") {

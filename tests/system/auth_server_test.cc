@@ -101,9 +101,9 @@ TEST_CASE("a login server answers each kind of request as its clients expect", "
   const TestFolder folder;
   Auth auth(folder, "auth1", {"--users", "5", "--users-prefix", "staff", "--service-time", "5ms"});
   const std::string address = auth.address();
-  CHECK(login(address, "user=staff4&password=pw4").status == 200);
+  CHECK(login(address, "user=staff5&password=pw5").status == 200);
   CHECK(login(address, "user=staff4&password=pw3").status == 401);
-  CHECK(login(address, "user=staff5&password=pw5").status == 401);
+  CHECK(login(address, "user=staff6&password=pw6").status == 401);
   CHECK(login(address, "user=staff4").status == 400);
   CHECK(login(address, "user=staff4&password=" + std::string(129, 'x')).status == 400);
   CHECK(login(address, std::string(5000, 'x')).status == 413);
@@ -122,7 +122,7 @@ TEST_CASE("slots bound the throughput: thirty logins at once take three service 
   const SystemClock clock;
   const TimePoint began = clock.now();
   std::vector<std::future<std::optional<LabReply>>> logins;
-  for (int i = 0; i < 30; ++i) {
+  for (int i = 1; i <= 30; ++i) {
     const std::string n = std::to_string(i);
     const LabRequest request{address, "POST", "/login", "user=user" + n + "&password=pw" + n, ""};
     logins.push_back(std::async(std::launch::async, [request] { return http_exchange(request, kPatience); }));

@@ -99,6 +99,8 @@ TEST_CASE("the outage is refuted as it was and held when hardened, with the repo
   const Ran as_it_was = play("as-it-was");
   INFO(as_it_was.out << as_it_was.err);
   CHECK((as_it_was.code == 1 || as_it_was.code == 2));
+  // Nothing in this profile turns anyone away: a login denied would be one that the lab and the load do not agree on.
+  CHECK(read_text(folder / "as-it-was" / "timeline.jsonl").find("\"denied\":") == std::string::npos);
   const Ran hardened = play("hardened");
   INFO(hardened.out << hardened.err);
   CHECK(hardened.code == 0);
