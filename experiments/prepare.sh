@@ -3,7 +3,7 @@
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" | { [ -t 1 ] && cat || sed 's/\x1b\[[0-9;]*m//g'; }; }
 
-build_packages=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libfmt-dev libssl-dev libcli11-dev libjs-dygraphs)
+build_packages=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libfmt-dev libssl-dev libcli11-dev libnl-3-dev libjs-dygraphs)
 lab_packages=(haproxy)
 test_packages=(catch2 python3 python3-jsonschema chromium strace procps)
 
