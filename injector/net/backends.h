@@ -15,7 +15,8 @@ struct ImpairCounts {
   std::uint64_t dropped = 0;     // by loss, rate, refusal or dns; 0 when the back end cannot tell
   std::uint64_t delayed = 0;     // packets held and let go again (queue back end)
   std::uint64_t duplicated = 0, corrupted = 0, reordered = 0, answered = 0;
-  std::uint64_t lost_by_us = 0;  // dropped because a queue of ours overflowed: a run with any is suspect
+  std::uint64_t overflowed = 0;  // let through untouched because a queue of ours was full: a run with any is suspect
+  std::uint64_t lost_by_us = 0;  // held packets that the kernel dropped, as when anybody deletes a chain in the namespace: suspect too
   double mean_delay_ms = 0;      // measured, of `delayed`
 };
 Json to_json(const ImpairCounts& counts);

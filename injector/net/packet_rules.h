@@ -14,6 +14,8 @@ struct RuleAction {
   Kind kind = Kind::drop;
   double share = 1;          // of the packets, chosen independently; below 1 only where a drop is faithful
   std::uint32_t value = 0;   // mark: the mark; queue: the queue's number; forward: the index of a device
+  // Packets that carry the impairment's mark already are let by `queue`: they are copies and answers of our own. Its rule passes packets
+  // on when nobody serves the queue (bypass).
 };
 
 struct RuleCounts {
@@ -32,6 +34,9 @@ class PacketRules {
 
   // Throws Error `changed` when the table is gone.
   RuleCounts counts();
+  // Takes the rules away but leaves their chains, so that packets pass untouched: deleting a base chain makes the kernel drop whatever
+  // the queues of the namespace hold. Idempotent.
+  void disarm() noexcept;
   void remove() noexcept;  // idempotent
 
  private:
