@@ -1,0 +1,41 @@
+// What the kernel at hand may lack is met in a virtual machine with Debian's own (tests/system/vm/run).
+#include <catch2/catch.hpp>
+#include <filesystem>
+
+#include "tests/system/machine.h"
+
+using namespace capsize;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Folder {
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "capsize-vm-test-XXXXXX").string();
+    REQUIRE(mkdtemp(name.data()) != nullptr);
+    path = name;
+  }
+  ~Folder() { fs::remove_all(path); }
+  fs::path path;
+};
+
+Ran run_in_vm(std::vector<std::string> words, const fs::path& folder) {
+  words.insert(words.begin(), std::string(CAPSIZE_SOURCE_DIR) + "/tests/system/vm/run");
+  Spawned process(words, folder / "vm");
+  Ran ran;
+  ran.code = process.wait();
+  ran.out = process.out();
+  ran.err = process.err();
+  return ran;
+}
+
+}  // namespace
+
+TEST_CASE("the virtual machine has a kernel with netem, and hands back output and exit code of what it runs", "[vm]") {
+  const Folder folder;
+  const Ran ran = run_in_vm({"--limit", "300", "--", "sh", "-c", "tc qdisc add dev lo root netem loss 7% && tc qdisc show dev lo; exit 7"}, folder.path);
+  INFO(ran.out << ran.err);
+  CHECK(ran.code == 7);
+  CHECK(ran.out.find("qdisc netem") == 0);
+  CHECK(ran.out.find("loss 7%") != std::string::npos);
+}
