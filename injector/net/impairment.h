@@ -92,7 +92,8 @@ struct Impairment {
   friend bool operator==(const Impairment&, const Impairment&) = default;
 };
 Json to_json(const Impairment& impairment);
-Impairment impairment_from_json(const Json& json);  // throws Error::bug for what is not one
+Json identity_json(const Impairment& impairment);  // what an undo needs of it: without its addresses, of which there may be 10,000
+Impairment impairment_from_json(const Json& json);  // of either; throws Error::bug for what is not one
 std::string device_name(const Impairment& impairment);  // of its ifb: "cpz" and the 12 digits (15 characters, the kernel's limit)
 
 }  // namespace capsize
