@@ -114,9 +114,9 @@ Description of_fault(const FaultType& fault, const Catalogs& catalogs) {
   const auto own = fault.spec().fields();
   const Json example = example_playbook(fault, catalogs);
   Description out;
-  out.json = {{"kind", "fault"}, {"name", fault.name}, {"doc", fault.doc}, {"target_type", fault.target_type}, {"parameters", parameters_json(own)},
+  out.json = {{"kind", "fault"}, {"name", fault.name}, {"doc", fault.doc}, {"target_types", fault.target_types}, {"parameters", parameters_json(own)},
               {"common_parameters", parameters_json(fault_spec().fields())}, {"undo", fault.undo_doc}, {"example", example}};
-  out.text = fmt::format("{}  (a fault{}{})\n  {}\n", fault.name, fault.target_type.empty() ? "" : " for targets of type ", fault.target_type, fault.doc);
+  out.text = fmt::format("{}  (a fault{}{})\n  {}\n", fault.name, fault.target_types.empty() ? "" : " for targets of type ", fmt::join(fault.target_types, " or "), fault.doc);
   if (!fault.undo_doc.empty()) out.text += fmt::format("\nUndo\n  {}\n", fault.undo_doc);
   out.text += parameters_text("Parameters", own) + parameters_text("Parameters of every fault", fault_spec().fields()) + example_text(example);
   return out;
@@ -143,7 +143,7 @@ Description of_target(const TargetType& target, const Catalogs& catalogs) {
     list += fmt::format("  {}\n", name);
   };
   for (const FaultType& fault : *catalogs.faults) {
-    if (fault.target_type == target.name) use(fault.name);
+    if (accepts(fault, target.name)) use(fault.name);
   }
   for (const ProbeType& probe : *catalogs.probes) {
     if (probe.target_type == target.name) use(probe.name);
@@ -174,10 +174,10 @@ Json example_playbook(const FaultType& fault, const Catalogs& catalogs) {
   Json json = fault.example;
   json["fault"] = fault.name;
   if (!json.contains("for")) json["for"] = "30s";
-  if (!fault.target_type.empty()) {
-    const std::string target = json.value("target", std::string(fault.target_type));
+  if (!fault.target_types.empty()) {  // the example is aimed at the first
+    const std::string target = json.value("target", std::string(fault.target_types.front()));
     json["target"] = target;
-    add_target(out, target, fault.target_type, catalogs);
+    add_target(out, target, fault.target_types.front(), catalogs);
   }
   out["faults"] = Json::array({json});
   if (const ProbeType* probe = any_probe(catalogs)) {
@@ -197,7 +197,7 @@ Json example_playbook(const ProbeType& probe, const Catalogs& catalogs) {
 
 Json example_playbook(const TargetType& target, const Catalogs& catalogs) {
   for (const FaultType& fault : *catalogs.faults) {
-    if (fault.target_type == target.name) return example_playbook(fault, catalogs);
+    if (!fault.target_types.empty() && fault.target_types.front() == target.name) return example_playbook(fault, catalogs);
   }
   Json out = begin(target.name);
   add_target(out, std::string(target.name), target.name, catalogs);
@@ -212,7 +212,7 @@ Description describe_all(const Catalogs& catalogs) {
   out.text = "Faults\n";
   for (const FaultType& fault : *catalogs.faults) {
     line(fault.name, fault.doc);
-    out.json["faults"].push_back({{"name", fault.name}, {"doc", fault.doc}, {"target_type", fault.target_type}});
+    out.json["faults"].push_back({{"name", fault.name}, {"doc", fault.doc}, {"target_types", fault.target_types}});
   }
   out.text += "\nProbes, and what they measure\n";
   for (const ProbeType& probe : *catalogs.probes) {

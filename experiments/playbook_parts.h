@@ -88,10 +88,11 @@ const Spec<ProbeKeys>& probe_spec();
 
 const Spec<Timing>& timing_spec();
 
-enum class Allow { last_server, majority };
+enum class Allow { last_server, majority, everything, control_path };
 template <>
 struct EnumWords<Allow> {
-  static constexpr std::array<std::pair<Allow, std::string_view>, 2> words = {{{Allow::last_server, "last_server"}, {Allow::majority, "majority"}}};
+  static constexpr std::array<std::pair<Allow, std::string_view>, 4> words = {
+      {{Allow::last_server, "last_server"}, {Allow::majority, "majority"}, {Allow::everything, "everything"}, {Allow::control_path, "control_path"}}};
 };
 
 struct FaultKeys {

@@ -28,6 +28,12 @@ std::vector<std::string> names_in(const Map& map) {
 
 std::string in_quotes(std::string_view text) { return "\"" + printable(text, 60) + "\""; }
 
+std::string any_of(const std::vector<std::string_view>& types) { return fmt::format("{}", fmt::join(types, " or ")); }
+
+std::vector<std::string_view> target_types_of(const ProbeType& type) {
+  return type.target_type.empty() ? std::vector<std::string_view>() : std::vector<std::string_view>{type.target_type};
+}
+
 }  // namespace
 
 bool PlaybookReader::is_broken(const std::string& pointer) const {
@@ -139,14 +145,14 @@ void PlaybookReader::read_targets(const Json& targets) {
   }
 }
 
-void PlaybookReader::check_target(const Json& json, const std::optional<Name>& name, std::string_view wanted, std::string_view user, const std::string& pointer) {
+void PlaybookReader::check_target(const Json& json, const std::optional<Name>& name, const std::vector<std::string_view>& wanted, std::string_view user, const std::string& pointer) {
   if (wanted.empty()) {
     if (json.contains("target")) diagnostics_.add_key(pointer + "/target", fmt::format("\"target\" is not a key here: {} has none", user), "leave it out");
     if (name) used_targets_.insert(name->text);
     return;
   }
   if (!json.contains("target")) {
-    diagnostics_.add_key(pointer, fmt::format("\"target\" is missing ({} needs one of type {})", user, wanted), "add \"target\": a name from \"targets\"");
+    diagnostics_.add_key(pointer, fmt::format("\"target\" is missing ({} needs one of type {})", user, any_of(wanted)), "add \"target\": a name from \"targets\"");
     return;
   }
   if (!name) return;  // said already: not a name
@@ -155,10 +161,10 @@ void PlaybookReader::check_target(const Json& json, const std::optional<Name>& n
   if (found == target_types_.end()) {
     Mistake mistake = wrong_word(name->text, names_in(target_types_));
     used_targets_.insert(did_you_mean(name->text, names_in(target_types_)));  // one mistake, one diagnostic
-    if (target_types_.empty()) mistake.remedy = fmt::format("add \"targets\": {{ {}: {{ \"type\": \"{}\", ... }} }}", in_quotes(name->text), wanted);
+    if (target_types_.empty()) mistake.remedy = fmt::format("add \"targets\": {{ {}: {{ \"type\": \"{}\", ... }} }}", in_quotes(name->text), wanted.front());
     wrong(pointer + "/target", mistake);
-  } else if (found->second != nullptr && found->second->name != wanted) {
-    wrong(pointer + "/target", {fmt::format("{} is a target of type {}, but {} needs one of type {}", in_quotes(name->text), found->second->name, user, wanted), "name another target"});
+  } else if (found->second != nullptr && std::find(wanted.begin(), wanted.end(), found->second->name) == wanted.end()) {
+    wrong(pointer + "/target", {fmt::format("{} is a target of type {}, but {} needs one of type {}", in_quotes(name->text), found->second->name, user, any_of(wanted)), "name another target"});
   }
 }
 
@@ -174,7 +180,7 @@ void PlaybookReader::read_probes(const Json& probes) {
     use.params = own_params(spec, probe_spec().fields(), json, pointer);
     probe_types_[name] = type;
     if (keys.target) use.target = keys.target->text;
-    if (type != nullptr && json.is_object()) check_target(json, keys.target, type->target_type, type->name, pointer);
+    if (type != nullptr && json.is_object()) check_target(json, keys.target, target_types_of(*type), type->name, pointer);
     else if (keys.target) used_targets_.insert(keys.target->text);
   }
 }
@@ -206,7 +212,7 @@ void PlaybookReader::read_fault(const Json& json, const std::string& pointer) {
   fault.reason = keys.reason;
   for (const Allow allow : keys.allow) fault.allow.insert(ParamTraits<Allow>::show(allow).get<std::string>());
   fault.params = own_params(spec, fault_spec().fields(), json, pointer);
-  if (type != nullptr && json.is_object()) check_target(json, keys.target, type->target_type, type->name, pointer);
+  if (type != nullptr && json.is_object()) check_target(json, keys.target, type->target_types, type->name, pointer);
   else if (keys.target) used_targets_.insert(keys.target->text);
   if (json.is_object() && json.contains("allow")) {
     const bool has_reason = json.contains("reason");
@@ -240,6 +246,7 @@ void PlaybookReader::check_overlaps() {
       const PlannedFault& second = out_.faults[j];
       const Duration first_end = first.at + first.lasting;
       if (i == j || first.fault != second.fault || first.target != second.target || first.fault.empty()) continue;
+      if (const FaultType* type = catalogs_.fault(first.fault); type != nullptr && type->stacks) continue;
       if (!(first.at < second.at && second.at < first_end && first_end < second.at + second.lasting)) continue;
       diagnostics_.warn(pointer_join("/faults", fault_places_[j]),
                         fmt::format("it overlaps with /faults/{} on the same target, which ends first: that undo may find this one's doing and refuse", fault_places_[i]),

@@ -57,7 +57,7 @@ class PlaybookReader {
   // The type that `key` names, or, after saying so, the one that seems to be meant.
   template <class T>
   const T* type_of(const Json& json, const std::string& key, const std::string& pointer, const std::vector<T>& table);
-  void check_target(const Json& json, const std::optional<Name>& name, std::string_view wanted, std::string_view user, const std::string& pointer);
+  void check_target(const Json& json, const std::optional<Name>& name, const std::vector<std::string_view>& wanted, std::string_view user, const std::string& pointer);
   bool check_name(const std::string& name, const std::string& pointer);
 
   const Catalogs& catalogs_;

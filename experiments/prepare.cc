@@ -22,18 +22,30 @@ Place place_of(const Playbook& playbook, const PlannedFault& fault) {
 }
 
 // Two faults on one target at one time would each compare with a state the other has changed: the first to end could not be undone.
+// Those that stack compare with nothing.
 void refuse_overlap(const Playbook& playbook) {
   for (std::size_t i = 0; i < playbook.faults.size(); ++i) {
     for (std::size_t j = i + 1; j < playbook.faults.size(); ++j) {
       const PlannedFault& a = playbook.faults[i];
       const PlannedFault& b = playbook.faults[j];
       const bool meet = a.at < b.at + b.lasting && b.at < a.at + a.lasting;
-      if (meet && place_of(playbook, a) == place_of(playbook, b)) {
+      const bool collide = !find_fault(a.fault)->stacks && !find_fault(b.fault)->stacks;
+      if (meet && collide && place_of(playbook, a) == place_of(playbook, b)) {
         throw Error(ErrorKind::refused, fmt::format("/faults/{} ({}) and /faults/{} ({}) change the same target at the same time", i, a.fault, j, b.fault),
                     "let one end before the other begins, or aim them at different targets");
       }
     }
   }
+}
+
+// What this run itself speaks to over TCP, and needs in order to undo.
+std::vector<std::string> admin_sockets(const Playbook& playbook) {
+  std::vector<std::string> out;
+  for (const auto& [name, target] : playbook.targets) {
+    const std::string socket = target.type == "haproxy" ? target.params.value("socket", "") : "";
+    if (!socket.empty() && socket.front() != '/') out.push_back(socket);
+  }
+  return out;
 }
 
 }  // namespace
@@ -74,8 +86,10 @@ Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& worl
       CAPSIZE_CHECK(type != nullptr);
       FaultRequest request;
       request.params = fault.params;
+      request.target_type = playbook.targets.at(fault.target).type;
       request.target = playbook.targets.at(fault.target).params;
       request.allow = fault.allow;
+      request.keep_open = admin_sockets(playbook);
       auto plan = co_await type->plan(std::move(request), prepared->host_of(fault.target));
       prepared->plans_.push_back(std::move(plan));
     }

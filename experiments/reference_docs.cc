@@ -59,7 +59,7 @@ std::string target_tables(const Catalogs& catalogs) {
 
 std::string fault_list(const Catalogs& catalogs) {
   std::string out = "| fault | target | what it does |\n| --- | --- | --- |\n";
-  for (const FaultType& type : *catalogs.faults) out += fmt::format("| [{}](faults/{}.md) | {} | {} |\n", code(type.name), type.name, type.target_type, cell(type.doc));
+  for (const FaultType& type : *catalogs.faults) out += fmt::format("| [{}](faults/{}.md) | {} | {} |\n", code(type.name), type.name, fmt::join(type.target_types, ", "), cell(type.doc));
   return out;
 }
 
@@ -82,8 +82,8 @@ std::vector<Page> pages(const Catalogs& catalogs) {
   for (const auto& [name, text] : reference) beginning += marked(name) + "\n";
   std::vector<Page> out = {{"playbook.md", std::move(beginning), std::move(reference)}};
   for (const FaultType& type : *catalogs.faults) {
-    out.push_back({fmt::format("faults/{}.md", type.name), fmt::format("# {}\n\n{}\n\n## Parameters\n\n{}", type.name, type.doc, marked("parameters")),
-                   {{"parameters", parameter_table(type.spec().fields())}}});
+    out.push_back({fmt::format("faults/{}.md", type.name), fmt::format("# {}\n\n{}\n\n## Parameters\n\n{}\n## Undo\n\n{}", type.name, type.doc, marked("parameters"), marked("undo")),
+                   {{"parameters", parameter_table(type.spec().fields())}, {"undo", fmt::format("In one sentence: the undo {}.\n", type.undo_doc)}}});
   }
   for (const ProbeType& type : *catalogs.probes) {
     out.push_back({fmt::format("probes/{}.md", type.name),

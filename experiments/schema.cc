@@ -35,8 +35,8 @@ Json with_common(const AnySpec& common, const AnySpec& own, const std::string& k
   return out;
 }
 
-void aim(Json& schema, std::string_view target_type) {
-  if (target_type.empty()) schema["properties"].erase("target");
+void aim(Json& schema, bool has_target) {
+  if (!has_target) schema["properties"].erase("target");
   else schema["required"].push_back("target");
 }
 
@@ -107,11 +107,11 @@ Json playbook_schema(const Catalogs& catalogs) {
   }
   for (const ProbeType& type : *catalogs.probes) {
     Json& schema = defs[fmt::format("probe.{}", type.name)] = with_common(probe_spec(), type.spec(), "probe", type.name, type.doc);
-    aim(schema, type.target_type);
+    aim(schema, !type.target_type.empty());
   }
   for (const FaultType& type : *catalogs.faults) {
     Json& schema = defs[fmt::format("fault.{}", type.name)] = with_common(fault_spec(), type.spec(), "fault", type.name, type.doc);
-    aim(schema, type.target_type);
+    aim(schema, !type.target_types.empty());
     schema["dependentRequired"]["allow"] = Json::array({"reason"});
   }
   return out;

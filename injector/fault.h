@@ -15,8 +15,10 @@ namespace capsize {
 // One fault of a playbook, its parameters and target already validated against their Specs.
 struct FaultRequest {
   Json params = Json::object();   // the fault's own parameters, none of the keys every fault has (fault, target, at, for, allow, reason)
+  std::string target_type;        // which of the types it accepts: "haproxy"
   Json target = Json::object();   // the target's own parameters (no type, no host)
-  std::set<std::string> allow;    // "last_server", "majority": what the playbook permits beyond the default blast radius
+  std::set<std::string> allow;    // "last_server", "majority", ...: what the playbook permits beyond the default blast radius
+  std::vector<std::string> keep_open;  // "host:port" that this run itself speaks to over TCP: HAProxy's admin sockets
 };
 
 struct FaultPlan {
@@ -37,7 +39,7 @@ struct Effect {
 struct FaultType {
   std::string_view name;          // "balancer.skew"
   std::string_view doc;           // one sentence
-  std::string_view target_type;   // name in the target table
+  std::vector<std::string_view> target_types;  // names in the target table: it accepts any of these; empty: takes no target
   const AnySpec& (*spec)();
   Json example;                   // the fault's JSON in a playbook, with fault, target, at, for
   // Looks and decides. Throws Error::refused when the blast radius or a name is not allowed, Error::unavailable for what is missing.
@@ -45,9 +47,13 @@ struct FaultType {
   // Pure. `before`: the answer of `observe` right before the first apply; `after`: a later answer while the fault is in place.
   Effect (*effect)(const FaultPlan& plan, const Json& before, const Json& after) = nullptr;
   std::string_view undo_doc = {};  // one sentence: what the undo does, and how long the fault would last without it
+  // It may overlap with any other fault on its target: its undo takes away only what it added, and compares with nothing that another
+  // could have changed.
+  bool stacks = false;
 };
 
 const std::vector<FaultType>& fault_catalog();  // THE table of faults
 const FaultType* find_fault(std::string_view name);
+bool accepts(const FaultType& fault, std::string_view target_type);
 
 }  // namespace capsize

@@ -1,5 +1,8 @@
 // THE table of faults. Adding one is one file in faults/, one test, one page in docs/faults/, one line here.
 #include "injector/fault.h"
+
+#include <algorithm>
+
 #include "injector/faults/balancer.h"
 
 namespace capsize {
@@ -21,6 +24,10 @@ const FaultType* find_fault(std::string_view name) {
     if (type.name == name) return &type;
   }
   return nullptr;
+}
+
+bool accepts(const FaultType& fault, std::string_view target_type) {
+  return std::find(fault.target_types.begin(), fault.target_types.end(), target_type) != fault.target_types.end();
 }
 
 }  // namespace capsize

@@ -36,11 +36,32 @@ std::vector<std::string> names_of(const AnySpec& spec) {
   return out;
 }
 
+const TargetType& target_type(std::string_view name) {
+  const TargetType* type = find_target_type(name);
+  CAPSIZE_CHECK(type != nullptr);
+  return *type;
+}
+
 // Assignments belong to the fault or probe, or else to its target.
 struct Split {
   Json own = Json::object();
   Json target = Json::object();
 };
+
+// Of the types that a fault accepts: the one that knows most of the parameters given; among equals the first.
+const TargetType& type_meant(const OneFlags& flags, const FaultType& fault) {
+  const TargetType* best = nullptr;
+  std::ptrdiff_t most = -1;
+  for (const std::string_view candidate : fault.target_types) {
+    const TargetType& type = target_type(candidate);
+    const auto known = names_of(type.spec());
+    const auto count = std::count_if(flags.assignments.begin(), flags.assignments.end(),
+                                     [&](const std::string& assignment) { return std::find(known.begin(), known.end(), split_assignment(assignment).first) != known.end(); });
+    if (count > most) best = &type, most = count;
+  }
+  CAPSIZE_CHECK(best != nullptr);
+  return *best;
+}
 
 Split split(const OneFlags& flags, const AnySpec& spec, const AnySpec* target) {
   const auto own = names_of(spec);
@@ -66,12 +87,6 @@ Playbook checked(Json json) {
   throw Error(ErrorKind::refused, all);
 }
 
-const TargetType& target_type(std::string_view name) {
-  const TargetType* type = find_target_type(name);
-  CAPSIZE_CHECK(type != nullptr);
-  return *type;
-}
-
 Playbook fault_playbook(const OneFlags& flags) {
   const FaultType* type = find_fault(flags.name);
   if (type == nullptr) {
@@ -80,8 +95,9 @@ Playbook fault_playbook(const OneFlags& flags) {
     const Mistake mistake = wrong_word(flags.name, names);
     throw Error(ErrorKind::refused, mistake.fact, mistake.remedy);
   }
-  Split parts = split(flags, type->spec(), &target_type(type->target_type).spec());
-  parts.target["type"] = type->target_type;
+  const TargetType& meant = type_meant(flags, *type);
+  Split parts = split(flags, type->spec(), &meant.spec());
+  parts.target["type"] = meant.name;
   parts.own["fault"] = type->name;
   parts.own["target"] = "target";
   parts.own["for"] = flags.lasting;
@@ -226,7 +242,7 @@ void add_inject(CLI::App& app, CliContext& context) {
     command->add_option("key=value", flags->assignments, "parameters of it and of its target");
     command->add_option("--for", flags->lasting, "how long")->capture_default_str();
   }
-  inject_command->add_option("--allow", flags->allow, "go beyond the default blast radius: last_server, majority");
+  inject_command->add_option("--allow", flags->allow, "go beyond the default blast radius: last_server, majority, everything, control_path");
   inject_command->add_option("--reason", flags->reason, "why that is allowed");
   inject_command->callback([flags, &context] { context.exit_code = inject(*flags, context); });
   probe_command->callback([flags, &context] { context.exit_code = probe(*flags, context); });

@@ -64,11 +64,12 @@ const FaultType& balancer_drain() {
   static const FaultType type = {
       .name = "balancer.drain",
       .doc = "Servers of a balancer's backend get no new sessions; those they have go on.",
-      .target_type = "haproxy",
+      .target_types = {"haproxy"},
       .spec = []() -> const AnySpec& { return spec_of_balancer_drain(); },
       .example = {{"fault", "balancer.drain"}, {"target", "balancer"}, {"servers", {"auth1"}}, {"at", "0s"}, {"for", "30s"}},
       .plan = plan,
-      .effect = judge_balancer};
+      .effect = judge_balancer,
+      .undo_doc = "makes each server ready again, unless someone has put it into maintenance since; without it the drain lasts until HAProxy is reloaded or restarted"};
   return type;
 }
 

@@ -138,11 +138,12 @@ const FaultType& balancer_skew() {
   static const FaultType type = {
       .name = "balancer.skew",
       .doc = "The balancer plays favourites: one server gets more, or less, than its part of the traffic.",
-      .target_type = "haproxy",
+      .target_types = {"haproxy"},
       .spec = []() -> const AnySpec& { return spec_of_balancer_skew(); },
       .example = {{"fault", "balancer.skew"}, {"target", "balancer"}, {"server", "auth1"}, {"share", "80%"}, {"at", "0s"}, {"for", "30s"}},
       .plan = plan,
-      .effect = judge_balancer};
+      .effect = judge_balancer,
+      .undo_doc = "gives each server the weight it had, unless someone has changed it since; without it the weights last until HAProxy is reloaded or restarted"};
   return type;
 }
 

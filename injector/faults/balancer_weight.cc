@@ -46,11 +46,12 @@ const FaultType& balancer_weight() {
   static const FaultType type = {
       .name = "balancer.weight",
       .doc = "Servers of a balancer's backend get the given weights.",
-      .target_type = "haproxy",
+      .target_types = {"haproxy"},
       .spec = []() -> const AnySpec& { return spec_of_balancer_weight(); },
       .example = {{"fault", "balancer.weight"}, {"target", "balancer"}, {"weights", {{"auth1", 80}, {"auth2", 10}}}, {"at", "0s"}, {"for", "30s"}},
       .plan = plan,
-      .effect = judge_balancer};
+      .effect = judge_balancer,
+      .undo_doc = "gives each server the weight it had, unless someone has changed it since; without it the weights last until HAProxy is reloaded or restarted"};
   return type;
 }
 

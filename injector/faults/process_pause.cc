@@ -152,7 +152,7 @@ FaultType process_pause() {
   FaultType type;
   type.name = "process.pause";
   type.doc = "a process does not run for a while, and keeps its connections open";
-  type.target_type = "process";
+  type.target_types = {"process"};
   type.spec = pause_spec;
   type.example = {{"fault", "process.pause"}, {"target", "auth2"}, {"at", "0s"}, {"for", "20s"}};
   type.plan = plan_pause;

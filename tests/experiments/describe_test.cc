@@ -45,6 +45,27 @@ TEST_CASE("a fault is explained with its parameters, and a probe with its measur
   CHECK(shares.text.find("jain") != std::string::npos);
 }
 
+TEST_CASE("every fault says how it is undone, and its explanation repeats it", "[describe]") {
+  for (const FaultType& fault : fault_catalog()) {
+    INFO(fault.name);
+    CHECK_FALSE(fault.undo_doc.empty());
+    const auto described = std::get<Description>(describe(fault.name));
+    CHECK(described.text.find("\nUndo\n  " + std::string(fault.undo_doc)) != std::string::npos);
+    CHECK(described.json["undo"] == fault.undo_doc);
+  }
+}
+
+TEST_CASE("every fault aims at types of target that there are", "[describe]") {
+  for (const FaultType& fault : fault_catalog()) {
+    for (const std::string_view type : fault.target_types) {
+      INFO(fault.name << " and " << type);
+      CHECK(find_target_type(type) != nullptr);
+      CHECK(accepts(fault, type));
+    }
+    CHECK_FALSE(accepts(fault, ""));
+  }
+}
+
 TEST_CASE("measures are explained by their full name", "[describe]") {
   const auto time = std::get<Description>(describe("recovery_time", test::catalogs()));
   CHECK(time.json["measures"] == "duration");
@@ -68,7 +89,7 @@ TEST_CASE("the overview names everything there is", "[describe]") {
   }
   CHECK(all.text.find("latency.p99") != std::string::npos);
   CHECK(all.text.find("recovery_time") != std::string::npos);
-  CHECK(all.json["faults"].size() == 3);
+  CHECK(all.json["faults"].size() == 4);
   CHECK(all.json["probes"][1]["measures"].size() == 2);
 }
 

@@ -69,11 +69,11 @@ TEST_CASE("an unknown fault still has its common keys and, where it is clear wha
   CHECK(after(R"({"faults": [{"fault": "balancer.skwe", "target": "nobody", "serv": "auth1", "at": "soon", "for": "30s"}]})") ==
         Said{"/faults/0: \"server\" is missing (the server that gets too much); add \"server\": name",
              "/faults/0/at: \"soon\" is not a duration; write a number and a unit (ns, us, ms, s, m, h), as \"250ms\" or \"30s\"",
-             "/faults/0/fault: \"balancer.skwe\" is not known here; did you mean \"balancer.skew\"? known: \"balancer.skew\", \"balancer.weight\", \"process.pause\"",
+             "/faults/0/fault: \"balancer.skwe\" is not known here; did you mean \"balancer.skew\"? known: \"balancer.skew\", \"balancer.weight\", \"process.pause\", \"net.delay\"",
              "/faults/0/serv: \"serv\" is not a key here; did you mean \"server\"?",
              "/faults/0/target: \"nobody\" is not known here; known: \"balancer\""});
   CHECK(after(R"({"faults": [{"fault": "earthquake", "magnitude": 9, "for": 30}]})") ==
-        Said{"/faults/0/fault: \"earthquake\" is not known here; known: \"balancer.skew\", \"balancer.weight\", \"process.pause\"",
+        Said{"/faults/0/fault: \"earthquake\" is not known here; known: \"balancer.skew\", \"balancer.weight\", \"process.pause\", \"net.delay\"",
              "/faults/0/for: 30 is a number; write a duration, as \"250ms\" or \"30s\""});
 }
 
@@ -130,8 +130,8 @@ TEST_CASE("a measure must be one of its probe's", "[playbook][mistakes]") {
 TEST_CASE("more harm than by default needs a reason, and everything has an end", "[playbook][mistakes]") {
   CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "1s", "allow": ["last_server"]}]})") ==
         Said{"/faults/0/allow: \"allow\" without a \"reason\"; add \"reason\": why that much harm is right here; the report prints it"});
-  CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "1s", "allow": ["everything"], "reason": ""}]})") ==
-        Said{"/faults/0/allow: \"everything\" is not known here; known: \"last_server\", \"majority\"",
+  CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "1s", "allow": ["anything"], "reason": ""}]})") ==
+        Said{"/faults/0/allow: \"anything\" is not known here; known: \"last_server\", \"majority\", \"everything\", \"control_path\"",
              "/faults/0/reason: an empty reason; write why that much harm is right here; the report prints it"});
   CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "0s"}]})") == Said{"/faults/0/for: a duration of zero; write more than zero, as \"10s\""});
   CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "25h"}]})") ==
@@ -152,6 +152,18 @@ TEST_CASE("two faults of a kind on one target that interleave are warned of", "[
     {"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "10s"},
     {"fault": "balancer.skew", "target": "balancer", "server": "b", "at": "5s", "for": "5s"}]})";
   CHECK(after(nested) == Said{});
+  const char* stacking = R"({"faults": [
+    {"fault": "net.delay", "target": "balancer", "for": "10s"},
+    {"fault": "net.delay", "target": "balancer", "at": "5s", "for": "10s"}]})";
+  CHECK(after(stacking) == Said{});
+}
+
+TEST_CASE("a fault may accept several types of target, and says which when it gets another", "[playbook][mistakes]") {
+  CHECK(after(R"({"faults": [{"fault": "net.delay", "target": "balancer", "for": "1s"}]})") == Said{});
+  CHECK(after(R"({"faults": [{"fault": "net.delay", "for": "1s"}]})") ==
+        Said{"/faults/0: \"target\" is missing (net.delay needs one of type process or haproxy); add \"target\": a name from \"targets\""});
+  CHECK(after(R"({"faults": [{"fault": "process.pause", "target": "balancer", "for": "1s"}]})") ==
+        Said{"/faults/0/target: \"balancer\" is a target of type haproxy, but process.pause needs one of type process; name another target"});
 }
 
 TEST_CASE("what is wrong with variables is said once, where it is", "[playbook][mistakes]") {

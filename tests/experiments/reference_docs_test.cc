@@ -46,8 +46,8 @@ TEST_CASE("writing begins missing pages, keeps prose, and is done when the check
   REQUIRE(mkdtemp(folder.data()) != nullptr);
   const fs::path docs = folder;
   const Catalogs catalogs = test::catalogs();
-  CHECK(check_docs(docs, catalogs).size() == 6);
-  CHECK(write_docs(docs, catalogs).size() == 6);
+  CHECK(check_docs(docs, catalogs).size() == 7);
+  CHECK(write_docs(docs, catalogs).size() == 7);
   CHECK(check_docs(docs, catalogs).empty());
   CHECK(write_docs(docs, catalogs).empty());
   const fs::path page = docs / "faults" / "balancer.skew.md";

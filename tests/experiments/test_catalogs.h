@@ -76,22 +76,28 @@ inline Catalogs catalogs() {
       {"haproxy", "A HAProxy.", haproxy_spec, {{"type", "haproxy"}, {"socket", "/run/admin.sock"}, {"backend", "auth"}}},
       {"process", "A process.", process_spec, {{"type", "process"}, {"pid_file", "/run/auth.pid"}}}};
   static const std::vector<FaultType> faults = [] {
-    std::vector<FaultType> out(3);
+    std::vector<FaultType> out(4);
     out[0].name = "balancer.skew";
     out[0].doc = "One server gets too much.";
-    out[0].target_type = "haproxy";
+    out[0].target_types = {"haproxy"};
     out[0].spec = skew_spec;
     out[0].example = {{"fault", "balancer.skew"}, {"target", "balancer"}, {"server", "auth1"}, {"share", "95%"}, {"at", "0s"}, {"for", "30s"}};
     out[1].name = "balancer.weight";
     out[1].doc = "Exact weights.";
-    out[1].target_type = "haproxy";
+    out[1].target_types = {"haproxy"};
     out[1].spec = weight_spec;
     out[1].example = {{"fault", "balancer.weight"}, {"target", "balancer"}, {"weights", {{"auth1", 1}}}, {"for", "30s"}};
     out[2].name = "process.pause";
     out[2].doc = "A process stands still.";
-    out[2].target_type = "process";
+    out[2].target_types = {"process"};
     out[2].spec = no_spec;
     out[2].example = {{"fault", "process.pause"}, {"target", "auth"}, {"for", "10s"}};
+    out[3].name = "net.delay";
+    out[3].doc = "What is sent to it is late.";
+    out[3].target_types = {"process", "haproxy"};
+    out[3].stacks = true;
+    out[3].spec = no_spec;
+    out[3].example = {{"fault", "net.delay"}, {"target", "auth"}, {"for", "10s"}};
     return out;
   }();
   static const std::vector<ProbeType> probes = {
