@@ -1,6 +1,7 @@
 // THE table of ops: the only effects capsize has. Adding one is one file in ops/, one test, one line here.
 #include "injector/op_type.h"
 #include "injector/ops/haproxy_ops.h"
+#include "injector/ops/net_looks.h"
 #include "injector/ops/process_ops.h"
 
 namespace capsize {
@@ -9,6 +10,7 @@ const std::vector<OpType>& op_catalog() {
   static const std::vector<OpType> table = {
       haproxy_servers(),     haproxy_weights(), haproxy_restore_weights(), haproxy_admin_state(), haproxy_restore_admin_state(),
       process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
+      net_resolve(), net_control_path(), net_watch(),
   };
   return table;
 }
