@@ -169,15 +169,18 @@ Json measure_example(const std::string& name, const MeasureInfo& info) {
 
 }  // namespace
 
-Json example_playbook(const FaultType& fault, const Catalogs& catalogs) {
+namespace {
+
+// `target_type`: one that the fault accepts; its example is aimed at the first.
+Json playbook_around(const FaultType& fault, std::string_view target_type, const Catalogs& catalogs) {
   Json out = begin(fault.name);
   Json json = fault.example;
   json["fault"] = fault.name;
   if (!json.contains("for")) json["for"] = "30s";
-  if (!fault.target_types.empty()) {  // the example is aimed at the first
-    const std::string target = json.value("target", std::string(fault.target_types.front()));
+  if (!target_type.empty()) {
+    const std::string target = target_type == fault.target_types.front() ? json.value("target", std::string(target_type)) : std::string(target_type);
     json["target"] = target;
-    add_target(out, target, fault.target_types.front(), catalogs);
+    add_target(out, target, target_type, catalogs);
   }
   out["faults"] = Json::array({json});
   if (const ProbeType* probe = any_probe(catalogs)) {
@@ -189,6 +192,12 @@ Json example_playbook(const FaultType& fault, const Catalogs& catalogs) {
   return out;
 }
 
+}  // namespace
+
+Json example_playbook(const FaultType& fault, const Catalogs& catalogs) {
+  return playbook_around(fault, fault.target_types.empty() ? std::string_view() : fault.target_types.front(), catalogs);
+}
+
 Json example_playbook(const ProbeType& probe, const Catalogs& catalogs) {
   Json out = begin(probe.name);
   add_probe(out, probe, catalogs);
@@ -198,6 +207,9 @@ Json example_playbook(const ProbeType& probe, const Catalogs& catalogs) {
 Json example_playbook(const TargetType& target, const Catalogs& catalogs) {
   for (const FaultType& fault : *catalogs.faults) {
     if (!fault.target_types.empty() && fault.target_types.front() == target.name) return example_playbook(fault, catalogs);
+  }
+  for (const FaultType& fault : *catalogs.faults) {
+    if (accepts(fault, target.name)) return playbook_around(fault, target.name, catalogs);
   }
   Json out = begin(target.name);
   add_target(out, std::string(target.name), target.name, catalogs);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "injector/faults/balancer.h"
+#include "injector/faults/net_faults.h"
 
 namespace capsize {
 
@@ -15,6 +16,17 @@ const std::vector<FaultType>& fault_catalog() {
       balancer_weight(),
       balancer_drain(),
       process_pause(),
+      backend_latency(),
+      net_delay(),
+      net_partition(),
+      net_blackhole(),
+      net_reject(),
+      net_loss(),
+      net_rate(),
+      net_duplicate(),
+      net_corrupt(),
+      net_reorder(),
+      net_dns(),
   };
   return table;
 }

@@ -1,6 +1,7 @@
 // THE table of target types.
 #include "injector/target_type.h"
 #include "injector/targets/haproxy.h"
+#include "injector/targets/network.h"
 #include "injector/targets/process.h"
 
 namespace capsize {
@@ -15,6 +16,14 @@ const std::vector<TargetType>& target_catalog() {
        .doc = "a running process, named by its pid or its pid file",
        .spec = process_spec,
        .example = {{"type", "process"}, {"pid_file", "/run/auth2.pid"}}},
+      {.name = "service",
+       .doc = "a service of the network, by the address it listens at",
+       .spec = service_spec,
+       .example = {{"type", "service"}, {"address", "127.0.0.1:8081"}}},
+      {.name = "network",
+       .doc = "traffic of a machine, a container or a network namespace: between which addresses and ports, and who sends it",
+       .spec = network_spec,
+       .example = {{"type", "network"}, {"peers", {"10.0.0.0/8"}}, {"peer_ports", {5432}}}},
   };
   return table;
 }
