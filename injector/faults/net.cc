@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kEchoAttempts = 5;
 constexpr Duration kShortestEcho = std::chrono::seconds(1);
+constexpr Duration kRefusedEcho = std::chrono::milliseconds(500);  // it hangs each time: no longer than it must
 constexpr Duration kLongestEcho = std::chrono::milliseconds(3500);  // the look must answer within 5 s
 constexpr std::size_t kNamed = 3;
 
@@ -21,24 +22,6 @@ struct Group {
 
 bool selects_nothing(const NetAim& aim) {
   return aim.local.empty() && aim.peers.empty() && aim.local_ports.empty() && aim.peer_ports.empty() && !aim.user && !aim.cgroup && aim.protocol != Protocol::icmp;
-}
-
-std::vector<std::string> permissions(const NetAim& aim, const NetGround& ground, const MetTraffic& traffic, const std::set<std::string>& allow) {
-  std::vector<std::string> needed;
-  if (selects_nothing(aim) && ground.own_namespace) {
-    if (!allow.contains("everything")) {
-      throw Error(ErrorKind::refused, "this fault selects no traffic in particular: it would meet everything this machine sends or receives",
-                  "add \"local\", \"peers\", ports, \"user\" or \"cgroup\" to the target; where everything is meant, write \"allow\": [\"everything\"] and a \"reason\" in this fault");
-    }
-    needed.emplace_back("everything");
-  }
-  try {
-    refuse_lock_out(traffic, ground);
-  } catch (const Error&) {
-    if (!allow.contains("control_path")) throw;
-    needed.emplace_back("control_path");
-  }
-  return needed;
 }
 
 PacketMatch answering(PacketMatch match) {
@@ -147,15 +130,9 @@ Json intended_json(const NetIntent& intent, const std::vector<Impairment>& all, 
   return out;
 }
 
-std::string named(const std::vector<PacketMatch>& matches) {
-  std::string out;
-  for (std::size_t i = 0; i < std::min(matches.size(), kNamed); ++i) out += (i == 0 ? "" : ", ") + describe(matches[i]);
-  return matches.size() > kNamed ? fmt::format("{} and {} more", out, matches.size() - kNamed) : out;
-}
-
 std::string summary_of(const NetIntent& intent, const NetGround& ground, const std::vector<Group>& groups) {
   std::string out;
-  for (const Group& group : groups) out += fmt::format("{}{} {} ({})", out.empty() ? "" : "; ", named(group.affected), intent.words, group.choice.because);
+  for (const Group& group : groups) out += fmt::format("{}{} {} ({})", out.empty() ? "" : "; ", named_traffic(group.affected), intent.words, group.choice.because);
   return ground.place.path.empty() ? out : fmt::format("in {}: {}", ground.place.path, out);
 }
 
@@ -167,16 +144,41 @@ Op observe_query(const NetIntent& intent, const NetAim& aim, const NetGround& gr
   for (const std::string& where : echo_endpoints(aim, ground)) query.args["echo"].push_back({{"connect", where}});
   const Duration longest = intent.effect.delay ? 4 * intent.effect.delay->delay + std::chrono::milliseconds(500) : kShortestEcho;
   query.args["attempts"] = kEchoAttempts;
-  query.args["limit"] = show(std::chrono::duration_cast<std::chrono::milliseconds>(std::clamp(longest, kShortestEcho, kLongestEcho)));
+  const Duration limit = intent.effect.refusal ? kRefusedEcho : std::clamp(longest, kShortestEcho, kLongestEcho);
+  query.args["limit"] = show(std::chrono::duration_cast<std::chrono::milliseconds>(limit));
   return query;
 }
 
 }  // namespace
 
+std::vector<std::string> network_permissions(const NetAim& aim, const NetGround& ground, const MetTraffic& traffic, const std::set<std::string>& allow) {
+  std::vector<std::string> needed;
+  if (selects_nothing(aim) && ground.own_namespace) {
+    if (!allow.contains("everything")) {
+      throw Error(ErrorKind::refused, "this fault selects no traffic in particular: it would meet everything this machine sends or receives",
+                  "add \"local\", \"peers\", ports, \"user\" or \"cgroup\" to the target; where everything is meant, write \"allow\": [\"everything\"] and a \"reason\" in this fault");
+    }
+    needed.emplace_back("everything");
+  }
+  try {
+    refuse_lock_out(traffic, ground);
+  } catch (const Error&) {
+    if (!allow.contains("control_path")) throw;
+    needed.emplace_back("control_path");
+  }
+  return needed;
+}
+
+std::string named_traffic(const std::vector<PacketMatch>& matches) {
+  std::string out;
+  for (std::size_t i = 0; i < std::min(matches.size(), kNamed); ++i) out += (i == 0 ? "" : ", ") + describe(matches[i]);
+  return matches.size() > kNamed ? fmt::format("{} and {} more", out, matches.size() - kNamed) : out;
+}
+
 FaultPlan decide_net(const NetIntent& intent, const NetAim& aim, const NetGround& ground, const std::set<std::string>& allow) {
   const MetTraffic traffic = meet_traffic(aim, intent, ground);
   FaultPlan plan;
-  plan.allowed = permissions(aim, ground, traffic, allow);
+  plan.allowed = network_permissions(aim, ground, traffic, allow);
   if (!ground.can.cap_net_admin) {
     throw Error(ErrorKind::privilege, "the network of this machine may not be changed: CAP_NET_ADMIN is missing", "run capsize there as root, or give its agent CAP_NET_ADMIN");
   }

@@ -57,7 +57,7 @@ struct GuardedPath {
 };
 
 struct NetCapabilities {
-  bool cap_net_admin = false, rules = false, egress_rules = false, queue = false, ifb = false, clsact = false, netem = false, tbf = false;
+  bool cap_net_admin = false, rules = false, egress_rules = false, queue = false, ifb = false, clsact = false, netem = false, tbf = false, sock_destroy = false;
   std::map<std::string, std::string> missing;  // capability -> what brings it
   std::string nonce;
   std::uint32_t mark = 0;
@@ -92,6 +92,10 @@ bool may_meet(const PacketMatch& one, const PacketMatch& other);  // whether a p
 std::vector<PacketMatch> packets_of(const GuardedPath& path);
 // Throws Error::refused when `traffic` covers a guarded path.
 void refuse_lock_out(const MetTraffic& traffic, const NetGround& ground);
+
+// Which permissions of `allow` are needed; throws Error::refused for one that is not there.
+std::vector<std::string> network_permissions(const NetAim& aim, const NetGround& ground, const MetTraffic& traffic, const std::set<std::string>& allow);
+std::string named_traffic(const std::vector<PacketMatch>& matches);  // the first few of them, in words
 
 // Which back end does it: pure, net_choice.cc. Throws Error::unavailable for what cannot be done faithfully, naming what is missing.
 struct BackendChoice {

@@ -123,7 +123,7 @@ NetCapabilities capabilities_from_json(const Json& answer) {
     NetCapabilities can;
     for (const auto& [key, member] : {std::pair{"cap_net_admin", &NetCapabilities::cap_net_admin}, {"rules", &NetCapabilities::rules}, {"egress_rules", &NetCapabilities::egress_rules},
                                       {"queue", &NetCapabilities::queue}, {"ifb", &NetCapabilities::ifb}, {"clsact", &NetCapabilities::clsact}, {"netem", &NetCapabilities::netem},
-                                      {"tbf", &NetCapabilities::tbf}}) {
+                                      {"tbf", &NetCapabilities::tbf}, {"sock_destroy", &NetCapabilities::sock_destroy}}) {
       can.*member = answer.at(key).get<bool>();
     }
     const Json missing = answer.value("missing", Json::object());

@@ -69,6 +69,32 @@ std::vector<std::string> judge(const std::vector<fs::path>& files, const fs::pat
   return out;
 }
 
+// Every parameter of every fault of the network, which no shipped playbook has together.
+const char* const kNetworkPlaybook = R"({
+  "playbook": 1, "title": "All of the network",
+  "targets": {
+    "auth1": { "type": "service", "address": "127.0.0.1:8081", "protocol": "tcp", "network_namespace": "/run/netns/blue" },
+    "rest": { "type": "network", "local": ["10.0.0.5"], "peers": ["db.staging", "10.0.0.0/8", "fd00::/8"], "local_ports": [80, "8000-8100"], "peer_ports": ["5432"],
+              "protocol": "any", "user": "www-data", "cgroup": "system.slice/nginx.service", "namespace_of": 12 },
+    "balancer": { "type": "haproxy", "socket": "/run/haproxy/admin.sock", "backend": "auth" }
+  },
+  "probes": { "tcp": { "probe": "tcp.connect", "address": "127.0.0.1:8081" } },
+  "steady_state": [ { "measure": "tcp.success_ratio", "at_least": "99%" } ],
+  "faults": [
+    { "fault": "net.delay", "target": "auth1", "delay": "200ms", "jitter": "20ms", "distribution": "pareto", "correlation": "25%", "reorder": true, "direction": "both", "for": "5s" },
+    { "fault": "backend.latency", "target": "balancer", "server": "auth1", "later": "200ms", "jitter": "10ms", "for": "5s" },
+    { "fault": "net.partition", "target": "rest", "direction": "out", "for": "5s", "allow": ["everything", "control_path"], "reason": "why not" },
+    { "fault": "net.blackhole", "target": "auth1", "direction": "in", "for": "5s" },
+    { "fault": "net.reject", "target": "auth1", "with": "prohibited", "direction": "in", "for": "5s" },
+    { "fault": "net.loss", "target": "rest", "enter_bad": "5%", "leave_bad": "20%", "loss_in_good": "1%", "loss_in_bad": "90%", "direction": "in", "for": "5s" },
+    { "fault": "net.rate", "target": "auth1", "rate": "1.5Mbit/s", "burst": "32KiB", "queue": "200ms", "direction": "out", "for": "5s" },
+    { "fault": "net.duplicate", "target": "auth1", "share": "5%", "direction": "in", "for": "5s" },
+    { "fault": "net.corrupt", "target": "auth1", "share": "5%", "direction": "in", "for": "5s" },
+    { "fault": "net.reorder", "target": "auth1", "share": "5%", "delay": "5ms", "direction": "in", "for": "5s" },
+    { "fault": "net.dns", "target": "rest", "names": ["db.staging", "*.internal"], "answer": "delay", "delay": "1s", "for": "5s" }
+  ]
+})";
+
 bool is_ok(const std::string& answer) { return answer.rfind("ok ", 0) == 0; }
 
 // Every place in `json` with something else there, or nothing.
@@ -112,6 +138,14 @@ TEST_CASE("capsize check and an independent validator agree on every shipped pla
   }
 }
 
+TEST_CASE("capsize check and an independent validator agree on every parameter of the network", "[schema]") {
+  const Folder scratch;
+  const fs::path file = scratch.path / "network.json";
+  std::ofstream(file) << kNetworkPlaybook;
+  CHECK(is_ok(judge({file}, scratch.path)[0]));
+  CHECK(read_playbook(kNetworkPlaybook, {}).diagnostics.text("network.json") == "");
+}
+
 TEST_CASE("capsize check and an independent validator agree on every broken playbook: none is right", "[schema]") {
   const Folder scratch;
   const auto files = playbooks_in(kSource / "tests/experiments/broken");
@@ -141,6 +175,7 @@ TEST_CASE("whatever the schema refuses, capsize check refuses too", "[schema]") 
     Diagnostics ignored;
     mutate(parse_located(read_document(file), ignored)->json, Json::json_pointer(), changed);
   }
+  for (const char* part : {"/targets", "/faults"}) mutate(Json::parse(kNetworkPlaybook), Json::json_pointer(part), changed);
   REQUIRE(changed.size() > 1000);
   std::vector<fs::path> files;
   for (std::size_t i = 0; i < changed.size(); ++i) {
