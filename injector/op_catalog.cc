@@ -2,6 +2,7 @@
 #include "injector/op_type.h"
 #include "injector/ops/haproxy_ops.h"
 #include "injector/ops/net_looks.h"
+#include "injector/ops/net_ops.h"
 #include "injector/ops/process_ops.h"
 
 namespace capsize {
@@ -11,6 +12,7 @@ const std::vector<OpType>& op_catalog() {
       haproxy_servers(),     haproxy_weights(), haproxy_restore_weights(), haproxy_admin_state(), haproxy_restore_admin_state(),
       process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
       net_resolve(), net_control_path(), net_watch(),
+      net_capabilities(), net_impair(), net_restore(),
   };
   return table;
 }

@@ -15,6 +15,8 @@ namespace capsize {
 namespace {
 
 constexpr std::uint32_t kEtherType = 12;  // offset in the link header
+constexpr std::uint32_t kTcpFlags = 13;   // offset in the TCP header
+constexpr std::uint8_t kTcpReset = 4;
 constexpr std::uint8_t kFirstNeighbourType = 133, kLastNeighbourType = 137;
 
 NftKey be16(std::uint16_t number) { return {{static_cast<std::uint8_t>(number >> 8), static_cast<std::uint8_t>(number)}, 2}; }
@@ -132,6 +134,17 @@ NftExpressions MatchRules::neighbour_discovery() {
   NftExpressions out;
   write_protocol(out, IPPROTO_ICMPV6);
   out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1).range(Bytes{kFirstNeighbourType}, Bytes{kLastNeighbourType});
+  return out;
+}
+
+std::vector<NftExpressions> MatchRules::answers_of_refusals() {
+  std::vector<NftExpressions> out(3);
+  write_protocol(out[0], IPPROTO_TCP);
+  out[0].payload(NFT_PAYLOAD_TRANSPORT_HEADER, kTcpFlags, 1).mask(Bytes{kTcpReset}).equals(Bytes{kTcpReset});
+  write_protocol(out[1], IPPROTO_ICMP);
+  out[1].payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1).equals(Bytes{3});
+  write_protocol(out[2], IPPROTO_ICMPV6);
+  out[2].payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1).equals(Bytes{1});
   return out;
 }
 

@@ -36,6 +36,9 @@ class MatchRules {
   // IPv6 finds its neighbours by packets of its own, where IPv4 has ARP, which is never met here: these are left alone alike, or a
   // fault on addresses would also make the neighbour unknown, with other errors than those of IPv4, and outlast its undo.
   static NftExpressions neighbour_discovery();
+  // TCP resets and ICMP's "unreachable": what a refusal answers. Its answers are sent by this host, often to itself, and may match too;
+  // refused in turn, nobody would hear of the refusal.
+  static std::vector<NftExpressions> answers_of_refusals();
   // A packet still in its VLAN: it is met when it comes out of it.
   static NftExpressions in_vlan();
 

@@ -66,15 +66,27 @@ std::vector<std::string> arrival_devices(NetlinkSocket& route, std::uint32_t exc
     if (reply.payload.size() < sizeof header) continue;
     std::memcpy(&header, reply.payload.data(), sizeof header);
     const Attributes link = reply.attributes<ifinfomsg>();
-    const bool is_ifb = link.nested(IFLA_LINKINFO).text(IFLA_INFO_KIND) == "ifb";
-    if (static_cast<std::uint32_t>(header.ifi_index) != except && !is_ifb && !link.find(IFLA_MASTER)) out.push_back(link.text(IFLA_IFNAME));
+    const Attributes kind = link.nested(IFLA_LINKINFO);
+    const bool taken_over = link.find(IFLA_MASTER) && kind.text(IFLA_INFO_SLAVE_KIND) != "vrf";  // a VRF only routes them
+    if (static_cast<std::uint32_t>(header.ifi_index) != except && kind.text(IFLA_INFO_KIND) != "ifb" && !taken_over) out.push_back(link.text(IFLA_IFNAME));
   }
   return out;
 }
 
+bool is_there(const Impairment& impairment) {
+  try {
+    return look_for_table(impairment.place, impairment.name).there;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 Error explained(const NetlinkError& error, const Impairment& impairment) {
   switch (error.code()) {
-    case EEXIST: return Error(ErrorKind::changed, fmt::format("a table {} is there already", impairment.name), "plan again: names are never used twice");
+    case EEXIST:
+    case EPERM:  // for want of a privilege, or as the table has another owner
+      if (is_there(impairment)) return Error(ErrorKind::changed, fmt::format("a table {} is there already", impairment.name), "plan again: names are never used twice");
+      return error;
     case ENODEV: return Error(ErrorKind::changed, error.fact() + " (a network device has disappeared)", "plan again");
     case EAFNOSUPPORT:
     case EOPNOTSUPP:
@@ -134,6 +146,9 @@ class TableWriter {
     std::vector<NftExpressions> rules;
     if (family_ == NftFamily::netdev) rules.push_back(MatchRules::in_vlan().verdict(NFT_RETURN));
     rules.push_back(MatchRules::neighbour_discovery().verdict(NFT_RETURN));
+    if (refuses(action_.kind)) {
+      for (NftExpressions& rule : MatchRules::answers_of_refusals()) rules.push_back(std::move(rule.verdict(NFT_RETURN)));
+    }
     if (action_.kind == Kind::queue) rules.push_back(std::move(NftExpressions().meta(NFT_META_MARK).equals(bytes_of(impairment_.mark)).verdict(NFT_RETURN)));
     const auto add = [&](const std::vector<PacketMatch>& list, std::int32_t verdict, const std::string& to) {
       for (const PacketMatch& match : list) {

@@ -45,8 +45,9 @@ void enter(const UniqueFd& fd, const std::string& what) {
 class WayBack {
  public:
   WayBack() : home_(open_path(kOwn)) {}
+  void left() { left_ = true; }
   ~WayBack() {
-    if (::setns(home_.get(), CLONE_NEWNET) == 0) return;
+    if (!left_ || ::setns(home_.get(), CLONE_NEWNET) == 0) return;
     std::fprintf(stderr, "capsize: cannot come back from another network namespace: %s\n", std::strerror(errno));
     std::abort();
   }
@@ -55,6 +56,7 @@ class WayBack {
 
  private:
   UniqueFd home_;
+  bool left_ = false;
 };
 
 }  // namespace
@@ -78,14 +80,16 @@ NetworkNamespace look_up_network_namespace(std::string path) {
 void in_network_namespace(const NetworkNamespace& place, const std::function<void()>& work) {
   const UniqueFd there = open_network_namespace(place);
   if (place.path.empty()) return work();
-  const WayBack home;
+  WayBack home;
   enter(there, shown(place));
+  home.left();
   work();
 }
 
 void in_scratch_namespace(const std::function<void()>& work) {
-  const WayBack home;
+  WayBack home;
   if (::unshare(CLONE_NEWNET) != 0) throw system_error(errno, "making a network namespace to try things in", kNeedsAdmin);
+  home.left();
   work();
 }
 
