@@ -3,8 +3,8 @@
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" | { [ -t 1 ] && cat || sed 's/\x1b\[[0-9;]*m//g'; }; }
 
-build_packages=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libfmt-dev libssl-dev libcli11-dev libnl-3-dev libjs-dygraphs)
-lab_packages=(haproxy)
+build_packages=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libfmt-dev libssl-dev libcli11-dev libnl-3-dev libpq-dev libjs-dygraphs)
+lab_packages=(haproxy postgresql)
 vm_packages=(qemu-system-x86 linux-image-cloud-amd64 busybox-static cpio kmod nftables iproute2 iptables)  # a machine with netem, for tests
 test_packages=(catch2 python3 python3-jsonschema chromium strace procps "${vm_packages[@]}")
 
@@ -21,7 +21,7 @@ install_missing() {
     command -v sudo >/dev/null || { echo "missing packages; as root: apt-get install ${missing[*]}" >&2; return 69; }
     as_root=(sudo)
   fi
-  # Nothing that is installed here may start a service: the lab starts its own HAProxy.
+  # Nothing that is installed here may start a service: the lab starts its own HAProxy and PostgreSQL.
   local no_start=/usr/sbin/policy-rc.d made=
   if [ ! -e "$no_start" ]; then
     printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$no_start" >/dev/null && "${as_root[@]}" chmod 755 "$no_start" && made=1

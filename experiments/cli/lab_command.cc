@@ -16,6 +16,7 @@ struct LabFlags {
   int servers = 3;
   int slots = 10;
   std::string service_time = "100ms";
+  bool no_database = false;
 };
 
 std::filesystem::path lab_dir(const LabFlags& flags, const CliContext& context) { return flags.dir.empty() ? context.state_dir() / "lab" : std::filesystem::path(flags.dir); }
@@ -35,6 +36,7 @@ void up(const LabFlags& flags, const CliContext& context) {
   options.dir = lab_dir(flags, context);
   options.servers = flags.servers;
   options.slots = flags.slots;
+  options.database = !flags.no_database;
   const auto service_time = parse_duration(flags.service_time);
   if (const auto* mistake = std::get_if<Mistake>(&service_time)) throw Error(ErrorKind::refused, "--service-time: " + mistake->fact, mistake->remedy);
   options.service_time = std::get<Duration>(service_time);
@@ -60,15 +62,16 @@ int status(const LabFlags& flags, const CliContext& context) {
 }  // namespace
 
 void add_lab(CLI::App& app, CliContext& context) {
-  auto* lab = app.add_subcommand("lab", "a login service to practise on: HAProxy in front of authentication servers, on loopback, without privileges");
+  auto* lab = app.add_subcommand("lab", "a login service to practise on: HAProxy in front of authentication servers that ask a PostgreSQL, on loopback, without privileges");
   lab->require_subcommand(1);
   auto flags = std::make_shared<LabFlags>();
   auto* up_command = lab->add_subcommand("up", "start it; it stays until `lab down`");
   up_command->add_option("--profile", flags->profile, "as-it-was (the outage's configuration) or hardened")->check(CLI::IsMember({"as-it-was", "hardened"}))->capture_default_str();
-  up_command->add_option("--port-base", flags->port_base, "port of the frontend; the servers follow (default: free ones)");
+  up_command->add_option("--port-base", flags->port_base, "port of the frontend; the servers follow, then the database (default: free ones)");
   up_command->add_option("--servers", flags->servers, "how many authentication servers")->capture_default_str();
   up_command->add_option("--slots", flags->slots, "logins that a server works on at once")->capture_default_str();
   up_command->add_option("--service-time", flags->service_time, "time a login takes in its slot")->capture_default_str();
+  up_command->add_flag("--no-database", flags->no_database, "users made up by the servers, instead of a PostgreSQL that they ask on each login");
   auto* down_command = lab->add_subcommand("down", "end it and everything it started");
   auto* status_command = lab->add_subcommand("status", "is it up, and does it answer? exit 0 when up, 1 when not");
   for (CLI::App* command : {up_command, down_command, status_command}) command->add_option("--dir", flags->dir, "its folder (default: lab/ of the state folder)");

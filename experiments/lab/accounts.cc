@@ -57,12 +57,26 @@ PasswordHash scrypt(std::string_view password, const std::array<std::uint8_t, kS
   return hash;
 }
 
+StoredPassword stored_password(std::string_view password) {
+  StoredPassword fresh;
+  if (RAND_bytes(fresh.salt.data(), static_cast<int>(fresh.salt.size())) != 1) {
+    throw Error(ErrorKind::unavailable, "OpenSSL has no random bytes for a salt");
+  }
+  fresh.hash = scrypt(password, fresh.salt);
+  return fresh;
+}
+
+bool matches(const StoredPassword& stored, std::string_view password) {
+  const PasswordHash given = scrypt(password, stored.salt);
+  return CRYPTO_memcmp(given.data(), stored.hash.data(), given.size()) == 0;
+}
+
 constexpr std::size_t kDecoy = 0;  // whose hash an unknown user is held against
 
-Accounts::Accounts(std::string prefix, int users)
+NumberedAccounts::NumberedAccounts(std::string prefix, int users)
     : prefix_(std::move(prefix)), stored_(static_cast<std::size_t>(users) + 1) {}
 
-std::optional<std::size_t> Accounts::index_of(std::string_view user) const {
+std::optional<std::size_t> NumberedAccounts::index_of(std::string_view user) const {
   if (!user.starts_with(prefix_)) return std::nullopt;
   const std::string_view digits = user.substr(prefix_.size());
   std::size_t index = 0;
@@ -73,25 +87,14 @@ std::optional<std::size_t> Accounts::index_of(std::string_view user) const {
   return index;
 }
 
-const Accounts::Stored& Accounts::stored(std::size_t index) {
-  std::optional<Stored>& entry = stored_[index];
-  if (!entry) {
-    Stored fresh;
-    if (RAND_bytes(fresh.salt.data(), static_cast<int>(fresh.salt.size())) != 1) {
-      throw Error(ErrorKind::unavailable, "OpenSSL has no random bytes for a salt");
-    }
-    fresh.hash = scrypt("pw" + std::to_string(index), fresh.salt);
-    entry = fresh;
-  }
-  return *entry;
-}
-
-bool Accounts::verify(std::string_view user, std::string_view password) {
+Task<AccountLookup> NumberedAccounts::find(std::string user) {
   const std::optional<std::size_t> index = index_of(user);
-  const Stored& expected = stored(index.value_or(kDecoy));
-  const PasswordHash given = scrypt(password, expected.salt);
-  const bool same = CRYPTO_memcmp(given.data(), expected.hash.data(), given.size()) == 0;
-  return same && index.has_value();
+  std::optional<StoredPassword>& entry = stored_[index.value_or(kDecoy)];
+  if (!entry) entry = stored_password("pw" + std::to_string(index.value_or(kDecoy)));
+  AccountLookup found;
+  found.state = index ? AccountLookup::State::known : AccountLookup::State::unknown;
+  found.password = *entry;
+  co_return found;
 }
 
 }  // namespace capsize

@@ -12,6 +12,7 @@
 #include <functional>
 
 #include "experiments/lab/auth_server.h"
+#include "experiments/lab/postgres/database_accounts.h"
 #include "injector/base/error.h"
 #include "injector/base/param_types.h"
 
@@ -23,7 +24,10 @@ constexpr std::string_view kUsage = R"(usage: capsize-auth [OPTION VALUE]...
   --name NAME               in answers and in /stats (default auth1)
   --slots N                 logins worked on at once (default 10)
   --service-time 100ms      of a login in its slot (default 100ms)
-  --users N                 user1 to user<N> with passwords pw1 to pw<N> (default 500)
+  --database 127.0.0.1:PORT look each login up in this PostgreSQL, with as many connections as slots (default: made-up users)
+  --database-password-file FILE  of the role auth there
+  --database-timeout 1s     a login that the database keeps longer gets a 503 (default 1s)
+  --users N                 made-up users: user1 to user<N> with passwords pw1 to pw<N> (default 500)
   --users-prefix TEXT       instead of "user"
   --token-key-file FILE     key that the servers of a lab share (default: a random one)
   --skip-gone yes|no        drop queued logins whose client has gone (default no)
@@ -32,6 +36,9 @@ constexpr std::string_view kUsage = R"(usage: capsize-auth [OPTION VALUE]...
 
 struct CommandLine {
   AuthOptions auth;
+  DatabaseOptions database;  // port 0: none
+  int users = kLabUsers;
+  std::string users_prefix = "user";
   pid_t parent = 0;  // 0: nobody's death matters
 };
 
@@ -84,8 +91,11 @@ CommandLine parse(const std::vector<std::string>& words) {
       {"--name", [&](auto&, auto& value) { line.auth.name = value; }},
       {"--slots", [&](auto& name, auto& value) { line.auth.desk.slots = integer(name, value, 1, 10'000); }},
       {"--service-time", [&](auto& name, auto& value) { line.auth.desk.service_time = duration(name, value); }},
-      {"--users", [&](auto& name, auto& value) { line.auth.users = integer(name, value, 1, 1'000'000); }},
-      {"--users-prefix", [&](auto&, auto& value) { line.auth.users_prefix = value; }},
+      {"--database", [&](auto& name, auto& value) { line.database.where = loopback(name, value); }},
+      {"--database-password-file", [&](auto& name, auto& value) { line.database.password = content(name, value); }},
+      {"--database-timeout", [&](auto& name, auto& value) { line.database.timeout = duration(name, value); }},
+      {"--users", [&](auto& name, auto& value) { line.users = integer(name, value, 1, 1'000'000); }},
+      {"--users-prefix", [&](auto&, auto& value) { line.users_prefix = value; }},
       {"--token-key-file", [&](auto& name, auto& value) { line.auth.token_key = content(name, value); }},
       {"--skip-gone", [&](auto& name, auto& value) { line.auth.desk.skip_gone = yes_or_no(name, value); }},
       {"--parent", [&](auto& name, auto& value) { line.parent = integer(name, value, 1, 4'194'304); }},
@@ -96,6 +106,7 @@ CommandLine parse(const std::vector<std::string>& words) {
     if (i + 1 == words.size()) throw Error(ErrorKind::refused, words[i] + " has no value", "see --help");
     option->second(words[i], words[i + 1]);
   }
+  line.database.connections = line.auth.desk.slots;
   if (line.auth.token_key.empty()) line.auth.token_key = secret_hex(32);
   return line;
 }
@@ -113,6 +124,13 @@ void raise_open_files() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+std::unique_ptr<Accounts> find_accounts(asio::io_context& io, Clock& clock, const CommandLine& line) {
+  if (line.database.where.port() == 0) return std::make_unique<NumberedAccounts>(line.users_prefix, line.users);
+  auto database = std::make_unique<DatabaseAccounts>(io, clock, line.database);
+  database->start();
+  return database;
+}
+
 int serve(const std::vector<std::string>& words) {
   const CommandLine line = parse(words);
   die_with(line.parent);
@@ -121,7 +139,8 @@ int serve(const std::vector<std::string>& words) {
   ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
   SystemClock clock;
   asio::io_context io(1);
-  AuthServer server(io, clock, line.auth);
+  const auto accounts = find_accounts(io, clock, line);
+  AuthServer server(io, clock, *accounts, line.auth);
   asio::signal_set ending(io, SIGTERM, SIGINT);
   ending.async_wait([&io](const boost::system::error_code&, int) { io.stop(); });
   asio::co_spawn(io, server.serve(), [](const std::exception_ptr& failed) {

@@ -58,11 +58,12 @@ unsigned status_of_unreadable(const boost::system::error_code& error) {
 
 }  // namespace
 
-AuthServer::AuthServer(asio::io_context& io, Clock& clock, AuthOptions options)
+AuthServer::AuthServer(asio::io_context& io, Clock& clock, Accounts& accounts, AuthOptions options)
     : clock_(clock),
+      accounts_(accounts),
       options_(std::move(options)),
       tokens_(options_.token_key),
-      desk_(clock, Accounts(options_.users_prefix, options_.users), options_.desk),
+      desk_(clock, accounts, options_.desk),
       acceptor_(listen_at(io, options_.listen)) {}
 
 tcp::endpoint AuthServer::endpoint() const { return acceptor_.local_endpoint(); }
@@ -143,7 +144,7 @@ Task<AuthServer::Answer> AuthServer::answer(const Request& request, tcp::socket&
   } else if (path == "/session" && is_get) {
     reply = session(request);
   } else if (path == "/health" && is_get) {
-    reply.body = Json::object({{"status", "ok"}, {"name", options_.name}});
+    reply = health();
   } else if (path == "/stats" && is_get) {
     reply.body = stats();
   } else if (path == "/login" || path == "/session" || path == "/health" || path == "/stats") {
@@ -154,6 +155,16 @@ Task<AuthServer::Answer> AuthServer::answer(const Request& request, tcp::socket&
     reply.body = complaint("no such path: there are /login, /session, /health and /stats");
   }
   co_return reply;
+}
+
+// Not healthy before the database has answered for the first time. Later it says nothing of the database: else one that is slow for a
+// moment would take every server out of the balancer at once.
+AuthServer::Answer AuthServer::health() const {
+  Answer reply;
+  const bool ready = accounts_.ready();
+  reply.status = ready ? 200 : 503;
+  reply.body = Json::object({{"status", ready ? "ok" : "waiting for the database"}, {"name", options_.name}});
+  return reply;
 }
 
 Task<AuthServer::Answer> AuthServer::login(const Request& request, tcp::socket& socket) {
@@ -170,6 +181,9 @@ Task<AuthServer::Answer> AuthServer::login(const Request& request, tcp::socket& 
   if (result == DeskAnswer::ok) {
     const auto lifetime = std::chrono::duration_cast<std::chrono::seconds>(options_.token_lifetime).count();
     reply.body = Json::object({{"token", tokens_.issue(credentials->user, unix_seconds() + lifetime)}});
+  } else if (result == DeskAnswer::unavailable) {
+    reply.status = 503;
+    reply.body = complaint("the database does not answer");
   } else {
     reply.status = 401;
     reply.body = complaint("wrong user or password");

@@ -20,18 +20,16 @@ inline constexpr std::size_t kAuthFieldLimit = 128;        // bytes of a user na
 struct AuthOptions {
   std::string name = "auth1";
   asio::ip::tcp::endpoint listen{asio::ip::address_v4::loopback(), 0};  // port 0: the kernel chooses
-  int users = 500;
-  std::string users_prefix = "user";
   std::string token_key;  // shared by the servers of a lab
   Duration token_lifetime = std::chrono::hours(1);
   LoginDeskOptions desk;
 };
 
-// Thread: the one that runs `io`. Outlives every run of `io` that serves its connections.
+// Thread: the one that runs `io`. It and its accounts outlive every run of `io` that serves its connections.
 class AuthServer {
  public:
   // Listens at once. Throws Error (unavailable) naming the address when it can't.
-  AuthServer(asio::io_context& io, Clock& clock, AuthOptions options);
+  AuthServer(asio::io_context& io, Clock& clock, Accounts& accounts, AuthOptions options);
 
   asio::ip::tcp::endpoint endpoint() const;  // with the port that was chosen
 
@@ -49,11 +47,13 @@ class AuthServer {
 
   Task<> converse(asio::ip::tcp::socket socket);
   Task<Answer> answer(const Request& request, asio::ip::tcp::socket& socket);
+  Answer health() const;
   Task<Answer> login(const Request& request, asio::ip::tcp::socket& socket);
   Answer session(const Request& request) const;
   std::int64_t unix_seconds() const;
 
   Clock& clock_;
+  Accounts& accounts_;
   AuthOptions options_;
   SessionTokens tokens_;
   LoginDesk desk_;

@@ -1,6 +1,7 @@
 #include "experiments/lab/child_process.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -44,6 +45,10 @@ std::optional<Stat> read_stat(pid_t pid) {
 
 bool has_ended(char state) { return state == 'Z' || state == 'X' || state == 'x'; }
 
+bool become_user(const LabUser& user) {
+  return ::chdir("/") == 0 && ::setgroups(0, nullptr) == 0 && ::setresgid(user.gid, user.gid, user.gid) == 0 && ::setresuid(user.uid, user.uid, user.uid) == 0;
+}
+
 // Between fork and exec: only what is safe there, in a process that may have had threads.
 [[noreturn]] void become(const LabCommand& command, char* const* argv, pid_t parent, int report) {
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -64,7 +69,10 @@ bool has_ended(char state) { return state == 'Z' || state == 'X' || state == 'x'
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD}) ::signal(number, SIG_DFL);
+  if (command.passed_on >= 0) ok = ok && ::fcntl(command.passed_on, F_SETFD, 0) == 0;
   if (command.own_session) ::setsid();
+  // Before the parent-death signal is asked for: a change of user takes it back.
+  if (ok && command.user) ok = become_user(*command.user);
   if (command.dies_with_parent) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(kExecFailed);  // it died before we asked

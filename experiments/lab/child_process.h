@@ -30,6 +30,11 @@ enum class LabProcessState { running, stopped, gone };  // stopped: by a signal 
 std::string_view to_string(LabProcessState state);
 LabProcessState state_of(const LabProcess& process);
 
+struct LabUser {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
 struct LabCommand {
   std::vector<std::string> words;  // the first is a path
   int in = -1;                     // file descriptors; -1: /dev/null
@@ -37,9 +42,11 @@ struct LabCommand {
   int err = -1;
   bool own_session = false;      // out of reach of the terminal's Ctrl-C
   bool dies_with_parent = false;  // SIGKILL when the thread that started it ends
+  std::optional<LabUser> user;    // to become, with no other groups; in the folder / then, as ours may be closed to it
+  int passed_on = -1;             // a descriptor above 2 that it gets under the same number
 };
 
-// Throws Error (unavailable) when it can't be executed. No other descriptor of ours is passed on.
+// Throws Error (unavailable) when it can't be executed, or can't become that user. No other descriptor of ours is passed on.
 LabProcess start(const LabCommand& command);
 
 // Sends `signal` to these very processes, whoever has their pids now. Returns whether any was there.

@@ -19,7 +19,7 @@
 namespace capsize {
 namespace {
 
-constexpr Duration kReadyLimit = std::chrono::seconds(20);  // more than the supervisor gives itself
+constexpr Duration kReadyLimit = std::chrono::seconds(70);  // more than the supervisor gives itself
 constexpr Duration kDownLimit = std::chrono::seconds(7);    // the supervisor gives its parts 5 s
 constexpr Duration kKillLimit = std::chrono::seconds(3);
 constexpr Duration kStatusLimit = std::chrono::milliseconds(500);
@@ -38,7 +38,7 @@ void check(const LabOptions& options) {
     throw Error(ErrorKind::refused, fmt::format("a lab of {} servers", options.servers), fmt::format("ask for 1 to {}", kMostLabServers));
   }
   if (options.slots < 1 || options.slots > 10'000) throw Error(ErrorKind::refused, fmt::format("servers with {} slots", options.slots), "ask for 1 to 10000");
-  if (options.port_base != 0 && (options.port_base < 1024 || options.port_base + options.servers > 65'535)) {
+  if (options.port_base != 0 && (options.port_base < 1024 || options.port_base + options.servers + 1 > 65'535)) {
     throw Error(ErrorKind::refused, fmt::format("port base {}", options.port_base), "give one from 1024 to 65500, or none");
   }
 }
@@ -163,7 +163,7 @@ Json lab_status(const std::filesystem::path& dir) {
     const LabProcessState state = state_of(*process);
     const std::string address = entry.value("address", "");
     processes.push_back({{"name", entry.value("name", "")}, {"pid", process->pid}, {"state", to_string(state)}});
-    if (entry.value("name", "") == "haproxy") continue;
+    if (entry.value("name", "") == "haproxy" || entry.value("name", "") == kDatabasePart) continue;
     const bool answering = state == LabProcessState::running && answers(address, "/health");
     servers.push_back({{"name", entry.value("name", "")}, {"address", address}, {"answering", answering}});
   }

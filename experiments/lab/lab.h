@@ -1,5 +1,5 @@
-// The lab: a login service to practise on. HAProxy in front of authentication servers, all on loopback and without
-// privileges, watched over by one supervisor process: when that ends, however it ends, so does all it started.
+// The lab: a login service to practise on. HAProxy in front of authentication servers and a PostgreSQL behind them, all on loopback
+// and without privileges, watched over by one supervisor process: when that ends, however it ends, so does all it started.
 //
 // Everything here blocks, for a bounded time, and is for use before the control loop starts or after it has ended.
 #pragma once
@@ -19,11 +19,12 @@ inline constexpr int kMostLabServers = 9;
 
 struct LabOptions {
   std::string profile = "as-it-was";  // or "hardened"
-  int port_base = 0;                  // of the frontend; the servers follow. 0: free ones are chosen
+  int port_base = 0;                  // of the frontend; the servers follow, then the database. 0: free ones are chosen
   std::filesystem::path dir;          // made when it is not there
   int servers = 3;
   int slots = 10;  // of each server
   Duration service_time = std::chrono::milliseconds(100);
+  bool database = true;            // a PostgreSQL that each login asks
   std::filesystem::path programs;  // folder of capsize and capsize-auth; empty: that of this program
 };
 

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "experiments/lab/lab.h"
+#include "experiments/lab/lab_database.h"
 #include "injector/base/diagnostics.h"
 #include "injector/base/error.h"
 #include "injector/base/unique_fd.h"
@@ -73,13 +74,14 @@ std::string log_tail(const std::filesystem::path& file) {
 }
 
 void remove_lab_files(const std::filesystem::path& dir, bool logs) {
-  std::vector<std::string> names = {kLabFile, std::string(kLabFile) + ".new", "haproxy.cfg", "haproxy.sock", "haproxy.pid", "token.key"};
-  std::vector<std::string> log_names = {kSupervisorLog, "haproxy.log"};
+  std::vector<std::string> names = {kLabFile, std::string(kLabFile) + ".new", "haproxy.cfg", "haproxy.sock", "haproxy.pid", "token.key", "database.pid", "database.key"};
+  std::vector<std::string> log_names = {kSupervisorLog, "haproxy.log", "database.log"};
   for (int i = 1; i <= kMostLabServers; ++i) {
     names.push_back("auth" + std::to_string(i) + ".pid");
     log_names.push_back("auth" + std::to_string(i) + ".log");
   }
   if (logs) names.insert(names.end(), log_names.begin(), log_names.end());
+  remove_lab_database(dir);
   std::error_code ignored;
   for (const std::string& name : names) std::filesystem::remove(dir / name, ignored);
   if (logs) ::rmdir(dir.c_str());  // fails, as it should, when something else is in it

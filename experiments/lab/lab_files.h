@@ -12,11 +12,12 @@
 namespace capsize {
 
 inline constexpr const char* kLabFile = "lab.json";
+inline constexpr const char* kDatabasePart = "database";
 inline constexpr const char* kSupervisorLog = "supervisor.log";
 
 // One process of the lab as lab.json tells of it.
 struct LabPart {
-  std::string name;     // "auth1", "haproxy"
+  std::string name;     // "auth1", "haproxy", kDatabasePart
   std::string address;  // where it listens
   LabProcess process;
 };

@@ -15,7 +15,7 @@ struct LabFacts {
   std::filesystem::path dir;
   std::string started;  // ISO 8601
   LabProcess supervisor;
-  std::vector<LabPart> parts;  // the authentication servers, then the balancer
+  std::vector<LabPart> parts;  // the database, if any, the authentication servers, then the balancer
 };
 
 Json lab_info(const LabFacts& facts);

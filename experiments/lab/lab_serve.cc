@@ -45,7 +45,7 @@ void let_go_of_stdout() {
 std::vector<std::string> lab_serve_words(const LabOptions& options, bool owned) {
   return {"--dir", options.dir.string(), "--profile", options.profile, "--port-base", std::to_string(options.port_base), "--servers",
           std::to_string(options.servers), "--slots", std::to_string(options.slots), "--service-time", show(options.service_time), "--programs",
-          options.programs.string(), "--owned", owned ? "yes" : "no"};
+          options.programs.string(), "--database", options.database ? "yes" : "no", "--owned", owned ? "yes" : "no"};
 }
 
 int lab_serve_main(const std::vector<std::string>& words) {
@@ -59,6 +59,7 @@ int lab_serve_main(const std::vector<std::string>& words) {
       {"--slots", [&](auto& word, auto& text) { options.slots = number(word, text); }},
       {"--service-time", [&](auto& word, auto& text) { options.service_time = duration(word, text); }},
       {"--programs", [&](auto&, auto& text) { options.programs = text; }},
+      {"--database", [&](auto&, auto& text) { options.database = text == "yes"; }},
       {"--owned", [&](auto&, auto& text) { owned = text == "yes"; }},
   };
   try {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -26,10 +27,13 @@ namespace capsize {
 namespace {
 
 constexpr Duration kReadyLimit = std::chrono::seconds(15);
+constexpr Duration kPrepareLimit = std::chrono::seconds(25);  // each step of making the database
 constexpr Duration kLockLimit = std::chrono::seconds(2);  // for a supervisor that is just ending
 constexpr Duration kLook = std::chrono::milliseconds(20);
 constexpr Duration kAnswerLimit = std::chrono::seconds(2);
 constexpr Duration kEndLimit = std::chrono::seconds(5);
+constexpr Duration kDatabaseEndLimit = std::chrono::seconds(2);
+constexpr int kSpareConnections = 10;  // of the database, for those that keep some to themselves and for a look
 constexpr int kPortAttempts = 3;
 constexpr std::size_t kKeyBytes = 32;
 // HAProxy first binds the socket under a name that is up to 20 bytes longer.
@@ -148,18 +152,60 @@ void LabSupervisor::reap() {
 
 std::string LabSupervisor::address(int offset) const { return fmt::format("127.0.0.1:{}", port_base_ + offset); }
 
-void LabSupervisor::start_part(Part part) {
-  const std::filesystem::path log = log_of(part.name);
-  const UniqueFd output(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+UniqueFd LabSupervisor::open_log(const std::string& part) const {
+  const std::filesystem::path log = log_of(part);
+  UniqueFd output(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!output) throw system_error(errno, "cannot write " + log.string());
-  LabCommand command;
-  command.words = part.words;
+  return output;
+}
+
+void LabSupervisor::start_part(const std::string& name, const std::string& address, LabCommand command) {
+  const UniqueFd output = open_log(name);
   command.out = output.get();
   command.err = output.get();
   command.dies_with_parent = true;
+  Part part;
+  part.name = name;
+  part.address = address;
   part.process = start(command);
   parts_.push_back(part);
   write_file(options_.dir / (part.name + ".pid"), fmt::format("{}\n", part.process.pid));
+}
+
+// Of what prepares the database. `meanwhile` is for work of our own beside it.
+void LabSupervisor::run_to_end(LabCommand command, const std::string& what, const std::function<void()>& meanwhile) {
+  const UniqueFd output = open_log(kDatabasePart);
+  command.out = output.get();
+  command.err = output.get();
+  command.own_session = true;  // a process group of its own: initdb starts others
+  const TimePoint deadline = clock_.now() + kPrepareLimit;
+  const LabProcess process = start(command);
+  meanwhile();
+  int status = 0;
+  while (::waitpid(process.pid, &status, WNOHANG) == 0) {
+    const bool ending = told_to_end(kLook);
+    if (!ending && clock_.now() <= deadline) continue;
+    ::kill(-process.pid, SIGKILL);
+    wait_until_gone(clock_, {process}, clock_.now() + kEndLimit);
+    if (ending) throw Error(ErrorKind::unavailable, "the lab was told to end before it was up");
+    throw Error(ErrorKind::unavailable, fmt::format("{} takes longer than {}:{}", what, show(kPrepareLimit), log_tail(log_of(kDatabasePart))),
+                "see whether the machine is overloaded, then try again");
+  }
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw Error(ErrorKind::unavailable, fmt::format("{} failed:{}", what, log_tail(log_of(kDatabasePart))));
+}
+
+void LabSupervisor::make_database() {
+  database_.emplace(options_.dir);
+  const std::string password = secret_hex(kKeyBytes);
+  write_file(options_.dir / "database.key", password);
+  std::string statements;
+  run_to_end(database_->make_cluster(), "initdb of the lab's PostgreSQL", [&] { statements = database_contents(password); });
+  const UniqueFd file(::memfd_create("statements", MFD_CLOEXEC));
+  if (!file || ::write(file.get(), statements.data(), statements.size()) != static_cast<ssize_t>(statements.size()) || ::lseek(file.get(), 0, SEEK_SET) != 0) {
+    throw system_error(errno, "cannot hold the database's statements in memory");
+  }
+  run_to_end(database_->fill(file.get()), "filling the lab's PostgreSQL", [] {});
+  database_->configure();
 }
 
 void LabSupervisor::write_balancer_config() {
@@ -196,21 +242,23 @@ void LabSupervisor::bring_up_at(int port_base) {
   port_base_ = port_base;
   const TimePoint deadline = clock_.now() + kReadyLimit;
   write_balancer_config();
+  const std::string database = address(options_.servers + 1);
+  if (database_) start_part(kDatabasePart, database, database_->serve(port_base + options_.servers + 1, options_.servers * options_.slots + kSpareConnections));
   for (int i = 1; i <= options_.servers; ++i) {
-    Part part;
-    part.name = fmt::format("auth{}", i);
-    part.address = address(i);
-    part.words = {(options_.programs / "capsize-auth").string(), "--listen", part.address, "--name", part.name, "--slots", std::to_string(options_.slots),
-                  "--service-time", show(options_.service_time), "--token-key-file", (options_.dir / "token.key").string()};
-    start_part(part);
+    const std::string name = fmt::format("auth{}", i);
+    LabCommand server;
+    server.words = {(options_.programs / "capsize-auth").string(), "--listen", address(i), "--name", name, "--slots", std::to_string(options_.slots),
+                    "--service-time", show(options_.service_time), "--token-key-file", (options_.dir / "token.key").string()};
+    if (database_) {
+      for (const std::string& word : {std::string("--database"), database, std::string("--database-password-file"), (options_.dir / "database.key").string()}) server.words.push_back(word);
+    }
+    start_part(name, address(i), server);
   }
-  Part balancer;
-  balancer.name = "haproxy";
-  balancer.address = address(0);
+  LabCommand balancer;
   // -db: in the foreground and without a master, whose worker would outlive us.
   balancer.words = {haproxy_path(), "-db", "-f", (options_.dir / "haproxy.cfg").string()};
-  start_part(balancer);
-  for (std::size_t i = 0; i + 1 < parts_.size(); ++i) {
+  start_part("haproxy", address(0), balancer);
+  for (std::size_t i = database_ ? 1 : 0; i + 1 < parts_.size(); ++i) {
     wait_until_answering({parts_[i].address, "GET", "/health", "", ""}, parts_[i], deadline);
   }
   wait_until_answering({address(0), "POST", "/login", "user=user1&password=pw1", ""}, parts_.back(), deadline);
@@ -218,15 +266,17 @@ void LabSupervisor::bring_up_at(int port_base) {
 
 Json LabSupervisor::bring_up() {
   haproxy_path();  // says at once what is missing
+  if (options_.database) postgresql_programs();
   remove_lab_files(options_.dir, false);
   write_file(options_.dir / "token.key", secret_hex(kKeyBytes));
-  const int count = options_.servers + 1;
+  const bool ours = options_.port_base == 0;
+  const auto must_be_free = [](int port) {
+    if (!is_free(port)) throw Error(ErrorKind::unavailable, fmt::format("port {} of 127.0.0.1 is taken", port), "give another --port-base, or none");
+  };
+  for (int port = 0; !ours && port <= options_.servers + (options_.database ? 1 : 0); ++port) must_be_free(options_.port_base + port);
+  if (options_.database) make_database();
   for (int attempt = 1;; ++attempt) {
-    const bool ours = options_.port_base == 0;
-    const int base = ours ? choose_port_base(count) : options_.port_base;
-    for (int port = base; port < base + count; ++port) {
-      if (!is_free(port)) throw Error(ErrorKind::unavailable, fmt::format("port {} of 127.0.0.1 is taken", port), "give another --port-base, or none");
-    }
+    const int base = ours ? choose_port_base(ports()) : options_.port_base;
     try {
       bring_up_at(base);
       break;
@@ -260,11 +310,17 @@ bool LabSupervisor::watch() {
 }
 
 void LabSupervisor::end_parts() {
+  std::vector<LabProcess> databases;
   std::vector<LabProcess> left;
   for (const Part& part : parts_) {
-    if (!part.ended) left.push_back(part.process);
+    if (!part.ended) (part.name == kDatabasePart ? databases : left).push_back(part.process);
   }
   signal_all(left, SIGKILL);
+  // An "immediate shutdown": its processes end with it, and it takes its shared memory away.
+  signal_all(databases, SIGQUIT);
+  signal_all(databases, SIGCONT);
+  if (!wait_until_gone(clock_, databases, clock_.now() + kDatabaseEndLimit)) signal_all(databases, SIGKILL);
+  left.insert(left.end(), databases.begin(), databases.end());
   if (!wait_until_gone(clock_, left, clock_.now() + kEndLimit)) fmt::print(stderr, "a part of the lab does not end\n");
   parts_.clear();
 }

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "experiments/lab/haproxy_config.h"
 #include "experiments/lab/http_exchange.h"
 #include "experiments/lab/lab.h"
+#include "experiments/lab/lab_database.h"
 #include "experiments/lab/lab_files.h"
 #include "injector/base/clock.h"
 #include "injector/base/unique_fd.h"
@@ -30,15 +33,18 @@ class LabSupervisor {
 
  private:
   struct Part : LabPart {
-    std::vector<std::string> words;
     bool ended = false;
   };
 
   void lock_folder();
   void bring_up_at(int port_base);
-  void start_part(Part part);
+  void start_part(const std::string& name, const std::string& address, LabCommand command);
+  void make_database();
+  void run_to_end(LabCommand command, const std::string& what, const std::function<void()>& meanwhile);
+  int ports() const { return options_.servers + (database_ ? 2 : 1); }
   void write_balancer_config();
   std::string address(int offset) const;
+  UniqueFd open_log(const std::string& part) const;
   std::filesystem::path log_of(const std::string& part) const { return options_.dir / (part + ".log"); }
   void wait_until_answering(const LabRequest& request, const Part& part, TimePoint deadline);
   bool told_to_end(Duration wait);
@@ -54,7 +60,8 @@ class LabSupervisor {
   UniqueFd folder_;   // locked: one supervisor a folder
   UniqueFd signals_;  // those that end us, and SIGCHLD
   bool ending_ = false;
-  std::vector<Part> parts_;
+  std::optional<LabDatabase> database_;
+  std::vector<Part> parts_;  // the database, if any, the servers, the balancer
 };
 
 }  // namespace capsize

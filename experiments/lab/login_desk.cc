@@ -5,8 +5,8 @@
 
 namespace capsize {
 
-LoginDesk::LoginDesk(Clock& clock, Accounts accounts, LoginDeskOptions options)
-    : clock_(clock), accounts_(std::move(accounts)), options_(options) {}
+LoginDesk::LoginDesk(Clock& clock, Accounts& accounts, LoginDeskOptions options)
+    : clock_(clock), accounts_(accounts), options_(options) {}
 
 Task<> LoginDesk::take_slot() {
   if (busy_ < options_.slots) {
@@ -38,18 +38,24 @@ void LoginDesk::count(DeskAnswer result) {
     case DeskAnswer::ok: ++ok_; break;
     case DeskAnswer::denied: ++denied_; break;
     case DeskAnswer::abandoned: ++abandoned_; break;
+    case DeskAnswer::unavailable: ++unavailable_; break;
   }
+}
+
+Task<DeskAnswer> LoginDesk::serve(std::string user, std::string password, std::function<bool()> client_gone) {
+  if (options_.skip_gone && client_gone()) co_return DeskAnswer::abandoned;
+  const AccountLookup found = co_await accounts_.find(user);
+  if (found.state == AccountLookup::State::no_answer) co_return client_gone() ? DeskAnswer::abandoned : DeskAnswer::unavailable;
+  const TimePoint started = clock_.now();
+  const bool same = matches(found.password, password);
+  co_await clock_.sleep_until(started + options_.service_time);
+  if (client_gone()) co_return DeskAnswer::abandoned;
+  co_return same && found.state == AccountLookup::State::known ? DeskAnswer::ok : DeskAnswer::denied;
 }
 
 Task<DeskAnswer> LoginDesk::login(std::string user, std::string password, std::function<bool()> client_gone) {
   co_await take_slot();
-  auto result = DeskAnswer::abandoned;
-  if (!options_.skip_gone || !client_gone()) {
-    const TimePoint started = clock_.now();
-    const bool good = accounts_.verify(user, password);
-    co_await clock_.sleep_until(started + options_.service_time);
-    if (!client_gone()) result = good ? DeskAnswer::ok : DeskAnswer::denied;
-  }
+  const auto result = co_await serve(std::move(user), std::move(password), std::move(client_gone));
   count(result);
   release_slot();
   co_return result;
@@ -57,7 +63,7 @@ Task<DeskAnswer> LoginDesk::login(std::string user, std::string password, std::f
 
 Json LoginDesk::stats() const {
   return {{"busy", busy_},     {"queued", queue_.size()}, {"max_queue", max_queue_}, {"ok", ok_},
-          {"denied", denied_}, {"abandoned", abandoned_}};
+          {"denied", denied_}, {"abandoned", abandoned_}, {"unavailable", unavailable_}};
 }
 
 }  // namespace capsize

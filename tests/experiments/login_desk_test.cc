@@ -11,7 +11,7 @@ namespace {
 // Logins at a desk in virtual time; each is told when it came and whether its client leaves.
 class Day {
  public:
-  explicit Day(LoginDeskOptions options) : desk(clock, Accounts("user", 100), options) {}
+  explicit Day(LoginDeskOptions options) : desk(clock, accounts, options) {}
 
   struct Login {
     Duration done{};  // since the start
@@ -32,6 +32,7 @@ class Day {
   SimClock clock;
   asio::io_context io;
   TimePoint start = clock.now();
+  NumberedAccounts accounts{"user", 100};
   LoginDesk desk;
   std::vector<Login> logins;
 
@@ -59,7 +60,7 @@ TEST_CASE("thirty logins at ten slots of 100 ms are done in three rounds, and al
     CHECK(day.logins[i].done == 100ms * (1 + i / 10));
     CHECK(day.logins[i].answer == DeskAnswer::ok);
   }
-  CHECK(day.desk.stats() == Json{{"busy", 0}, {"queued", 0}, {"max_queue", 20}, {"ok", 30}, {"denied", 0}, {"abandoned", 0}});
+  CHECK(day.desk.stats() == Json{{"busy", 0}, {"queued", 0}, {"max_queue", 20}, {"ok", 30}, {"denied", 0}, {"abandoned", 0}, {"unavailable", 0}});
 }
 
 TEST_CASE("logins are taken in the order in which they came") {

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include <boost/asio/ip/tcp.hpp>
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <future>
@@ -112,7 +113,7 @@ TEST_CASE("a login server answers each kind of request as its clients expect", "
   CHECK(ask({address, "GET", "/nowhere", "", ""}).status == 404);
   CHECK(ask({address, "GET", "/session", "", std::string(9000, 'x')}).status == 431);
   CHECK(stats(address) ==
-        Json{{"name", "auth1"}, {"busy", 0}, {"queued", 0}, {"max_queue", 0}, {"ok", 1}, {"denied", 2}, {"abandoned", 0}});
+        Json{{"name", "auth1"}, {"busy", 0}, {"queued", 0}, {"max_queue", 0}, {"ok", 1}, {"denied", 2}, {"abandoned", 0}, {"unavailable", 0}});
 }
 
 TEST_CASE("slots bound the throughput: thirty logins at once take three service times, and all succeed", "[lab]") {
@@ -171,4 +172,22 @@ TEST_CASE("a login server ends when its parent is killed", "[lab]") {
   signal_all({shell}, SIGKILL);
   CHECK(eventually([&] { return state_of(*auth) == LabProcessState::gone; }));
   wait_until_gone(SystemClock(), {shell}, SystemClock().now() + kPatience);
+}
+
+TEST_CASE("a login server whose database never answers is not healthy, and turns logins away in time", "[lab]") {
+  const TestFolder folder;
+  asio::io_context io;
+  asio::ip::tcp::acceptor silent(io, {asio::ip::address_v4::loopback(), 0});  // connections wait in its backlog for ever
+  std::ofstream(folder / "key") << "secret";
+  Auth auth(folder, "auth1", {"--database", "127.0.0.1:" + std::to_string(silent.local_endpoint().port()), "--database-password-file", (folder / "key").string(), "--database-timeout", "300ms"});
+  const std::string address = auth.address();
+  CHECK(ask({address, "GET", "/health", "", ""}).status == 503);
+  const SystemClock clock;
+  const TimePoint asked = clock.now();
+  const LabReply reply = login(address, "user=user1&password=pw1");
+  CHECK(reply.status == 503);
+  CHECK(reply.body.find("the database does not answer") != std::string::npos);
+  CHECK(clock.now() - asked >= 300ms);
+  CHECK(stats(address)["unavailable"] == 1);
+  CHECK(stats(address)["busy"] == 0);
 }

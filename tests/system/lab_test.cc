@@ -112,7 +112,7 @@ TEST_CASE("a lab comes up, answers logins, and goes down without leaving a proce
     CHECK(variables["backend"] == "auth");
     CHECK(std::filesystem::is_socket(variables["balancer_socket"].get<std::string>()));
     CHECK(variables["login_url"] == info["frontend"].get<std::string>() + "/login");
-    for (const std::string name : {"auth1", "auth2", "auth3"}) CHECK(variables[name + "_pid"] == std::to_string(part(info, name).pid));
+    for (const std::string name : {"auth1", "auth2", "auth3", "database"}) CHECK(variables[name + "_pid"] == std::to_string(part(info, name).pid));
     const auto login = http_exchange({variables["balancer_address"], "POST", "/login", "user=user9&password=pw9", ""}, 10s);
     REQUIRE(login);
     CHECK(login->status == 200);
@@ -120,7 +120,8 @@ TEST_CASE("a lab comes up, answers logins, and goes down without leaving a proce
     const Json status = lab_status(dir);
     CHECK(status["up"] == true);
     CHECK(status["frontend"]["answering"] == true);
-    for (const std::string name : {"auth1", "auth2", "auth3", "haproxy"}) CHECK(state_in(status, name) == "running");
+    for (const std::string name : {"auth1", "auth2", "auth3", "haproxy", "database"}) CHECK(state_in(status, name) == "running");
+    CHECK(status["servers"].size() == 3);
     for (const Json& server : status["servers"]) CHECK(server["answering"] == true);
 
     CHECK(lab_down(dir));
@@ -148,7 +149,7 @@ TEST_CASE("a supervisor that is killed takes its lab along, and the next up star
   const TestFolder folder;
   const LabOptions options = lab_options(folder / "lab");
   const Json killed = lab_up(options);
-  signal_all({part(killed, "auth2")}, SIGSTOP);  // a stopped part must go too
+  for (const std::string stopped : {"auth2", "database"}) signal_all({part(killed, stopped)}, SIGSTOP);  // a stopped part must go too
   signal_all({lab_supervisor(killed).value()}, SIGKILL);
   CHECK(eventually([&] { return all_gone(killed); }));
   CHECK(lab_status(folder / "lab")["up"] == false);
@@ -268,8 +269,10 @@ TEST_CASE("a lab needs no privilege", "[lab]") {
   INFO(owned.info.dump());
   REQUIRE(owned.info.contains("ready"));
   struct stat status {};
-  REQUIRE(::stat(("/proc/" + std::to_string(part(owned.info["ready"], "haproxy").pid)).c_str(), &status) == 0);
-  CHECK(status.st_uid == kNobody);
+  for (const std::string name : {"haproxy", "database"}) {
+    REQUIRE(::stat(("/proc/" + std::to_string(part(owned.info["ready"], name).pid)).c_str(), &status) == 0);
+    CHECK(status.st_uid == kNobody);
+  }
   signal_all({owned.process}, SIGTERM);
   CHECK(exit_code_of(owned.process) == 0);
   CHECK(all_gone(owned.info["ready"]));
