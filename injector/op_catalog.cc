@@ -3,6 +3,7 @@
 #include "injector/ops/haproxy_ops.h"
 #include "injector/ops/net_looks.h"
 #include "injector/ops/net_ops.h"
+#include "injector/ops/net_cut.h"
 #include "injector/ops/process_ops.h"
 
 namespace capsize {
@@ -13,6 +14,7 @@ const std::vector<OpType>& op_catalog() {
       process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
       net_resolve(), net_control_path(), net_watch(),
       net_capabilities(), net_impair(), net_restore(),
+      net_connections(), net_cut(), net_cut_done(),
   };
   return table;
 }

@@ -23,6 +23,7 @@ void add_verdict(CLI::App& app, CliContext& context);   // judge, report
 void add_describe(CLI::App& app, CliContext& context);  // describe, schema, docs
 void add_lab(CLI::App& app, CliContext& context);       // lab up|down|status
 void add_inject(CLI::App& app, CliContext& context);    // inject, probe
+void add_doctor(CLI::App& app, CliContext& context);    // doctor
 
 // agent and guard, which are not for people: their exit code, or nothing when the words are for the parser.
 std::optional<int> internal_command(int argc, char** argv);

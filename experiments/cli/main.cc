@@ -19,6 +19,7 @@ constexpr const char* kAbout =
     "  capsize run PLAYBOOK             baseline, fault, revert, recovery, verdict; Ctrl-C reverts\n"
     "  capsize status                   what is injected on this machine now\n"
     "  capsize revert --all             undo what a crash left behind\n"
+    "  capsize doctor                   what any chaos tool has left on this host, and how to undo it\n"
     "\n"
     "Exit codes of a run: 0 held, 1 refuted, 2 unrecovered, 3 inconclusive, 4 invalid, 5 aborted, 6 residue;\n"
     "64 command line, 65 playbook, 69 something is missing or unreachable, 70 a bug of ours, 77 a privilege is missing.";
@@ -51,6 +52,7 @@ int main(int argc, char** argv) {
   capsize::add_describe(app, context);
   capsize::add_lab(app, context);
   capsize::add_inject(app, context);
+  capsize::add_doctor(app, context);
   try {
     app.parse(argc, argv);
     return context.exit_code;

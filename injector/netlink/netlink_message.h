@@ -128,6 +128,7 @@ class Attributes {
   Attributes nested(int type) const { return Attributes(find(type).value_or(BytesView())); }
   std::string text(int type) const {
     const BytesView data = find(type).value_or(BytesView());
+    if (data.empty()) return "";
     return std::string(reinterpret_cast<const char*>(data.data()), ::strnlen(reinterpret_cast<const char*>(data.data()), data.size()));
   }
   template <class T>

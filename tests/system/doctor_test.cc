@@ -1,0 +1,444 @@
+// capsize doctor on real leftovers: each is planted by the tools that people use, found, undone by the command that the doctor names, and
+// found no more.
+#include <catch2/catch.hpp>
+
+#include <fmt/format.h>
+#include <sys/ptrace.h>
+
+#include <algorithm>
+#include <regex>
+
+#include "injector/net/backends.h"
+#include "injector/netlink/network_namespace.h"
+#include "injector/targets/process_identity.h"
+#include "injector/undo/journal.h"
+#include "tests/system/machine.h"
+#include "tests/system/process_children.h"
+#include "tests/system/real_haproxy.h"
+
+using namespace capsize;
+using namespace capsize::process_test;
+namespace fs = std::filesystem;
+
+namespace {
+
+class Bench {
+ public:
+  Bench() {
+    std::string pattern = (fs::temp_directory_path() / "capsize-doctor-XXXXXX").string();
+    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
+    folder_ = pattern;
+  }
+  ~Bench() {
+    for (auto it = at_end_.rbegin(); it != at_end_.rend(); ++it) sh(*it);
+    fs::remove_all(folder_);
+  }
+  Bench(const Bench&) = delete;
+  Bench& operator=(const Bench&) = delete;
+
+  const fs::path& folder() const { return folder_; }
+  Ran sh(const std::string& command) {
+    Spawned process({"/bin/sh", "-c", command}, folder_ / "sh");
+    Ran ran;
+    ran.code = process.wait();
+    ran.out = process.out();
+    ran.err = process.err();
+    return ran;
+  }
+  void must(const std::string& command) {
+    const Ran ran = sh(command);
+    INFO(command << "\n" << ran.out << ran.err);
+    REQUIRE(ran.code == 0);
+  }
+  void at_end(const std::string& command) { at_end_.push_back(command); }
+
+  // A namespace that `ip netns` knows, with a name of its own; gone with the bench.
+  std::string new_network() {
+    static int number = 0;
+    const std::string name = fmt::format("doc-{}-{}", ::getpid(), ++number);
+    must("ip netns add " + name);
+    at_end("ip netns del " + name);
+    must(fmt::format("ip -n {} link set lo up && ip -n {} link add d0 type veth peer name d1 && ip -n {} link set d0 up && ip -n {} link set d1 up", name, name, name, name));
+    return name;
+  }
+  // The findings whose JSON has this in it. The exit code agrees with whether there are any at all.
+  std::vector<Json> findings(const std::string& about, std::vector<std::string> more = {}) {
+    std::vector<std::string> words = {"--json", "--state", (folder_ / "state").string(), "doctor"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Ran ran = run_capsize(words, folder_);
+    const Json answer = Json::parse(ran.out, nullptr, false);
+    INFO(ran.out << ran.err);
+    REQUIRE(answer.is_object());
+    CHECK(ran.code == (answer["findings"].empty() ? 0 : 1));
+    CHECK(answer["clean"] == answer["findings"].empty());
+    last = answer;
+    std::vector<Json> out;
+    for (const Json& finding : answer["findings"]) {
+      if (finding.dump().find(about) != std::string::npos) out.push_back(finding);
+    }
+    return out;
+  }
+  // As a person would: each command as it is printed.
+  void run_undo(const std::vector<Json>& found) {
+    for (const Json& finding : found) must(finding["undo"].get<std::string>());
+  }
+  Json last;  // the whole answer
+
+ private:
+  fs::path folder_;
+  std::vector<std::string> at_end_;
+};
+
+std::vector<std::string> kinds(const std::vector<Json>& found) {
+  std::vector<std::string> out;
+  for (const Json& finding : found) out.push_back(finding["kind"].get<std::string>());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+using Kinds = std::vector<std::string>;
+
+bool is_root() {
+  if (::geteuid() == 0) return true;
+  WARN("skipped: needs root");
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("a host without faults is clean, however it is set up", "[doctor]") {
+  if (!is_root()) return;
+  Bench bench;
+  // Processes, networks and mounts of its own: what others do on this machine is not seen.
+  const std::string set_up =
+      "for each in /run/netns/* /run/docker/netns/*; do umount \"$each\" 2>/dev/null; done; "
+      "ip link set lo up; ip link add br0 type bridge; ip link add d0 type veth peer name d1; ip link set d0 up; "
+      "tc qdisc add dev d0 root handle 1: htb default 1; tc class add dev d0 parent 1: classid 1:1 htb rate 1gbit; tc qdisc add dev d1 clsact; "
+      "nft add table inet mine; nft 'add chain inet mine input { type filter hook input priority 0; }'; nft add rule inet mine input tcp dport 23 drop; "
+      "iptables -A INPUT -p tcp --dport 25 -j REJECT; iptables -N DOCKER; iptables-legacy -A INPUT -p tcp --dport 25 -j DROP; ";
+  const std::string look = capsize_program() + " --json --state " + (bench.folder() / "state").string() + " doctor";
+  const Ran ran = bench.sh("unshare --fork --pid --mount --net --mount-proc sh -c '" + std::regex_replace(set_up + look, std::regex("'"), "'\\''") + "'");
+  INFO(ran.out << ran.err);
+  const Json answer = Json::parse(ran.out, nullptr, false);
+  REQUIRE(answer.is_object());
+  CHECK(answer["findings"] == Json::array());
+  CHECK(answer["not_seen"] == Json::array());
+  CHECK(ran.code == 0);
+}
+
+TEST_CASE("rate limits, ifb devices and redirecting filters are found in a namespace and undone", "[doctor]") {
+  if (!is_root()) return;
+  Bench bench;
+  const std::string net = bench.new_network();
+  CHECK(bench.findings(net).empty());
+  const std::string tc = "ip netns exec " + net + " tc ";
+  bench.must(tc + "qdisc add dev d0 root tbf rate 1mbit burst 10kb latency 10ms");
+  bench.must("ip -n " + net + " link add slow type ifb && ip -n " + net + " link set slow up");
+  bench.must(tc + "qdisc add dev slow root handle 7: tbf rate 2mbit burst 10kb latency 10ms");
+  bench.must(tc + "qdisc add dev d1 clsact");
+  bench.must(tc + "filter add dev d1 egress protocol ip u32 match ip dport 80 0xffff action mirred egress redirect dev slow");
+  bench.must(tc + "filter add dev d1 ingress protocol all matchall action mirred egress redirect dev slow || " + tc +
+             "filter add dev d1 ingress protocol all bpf bytecode '1,6 0 0 4294967295' action mirred egress redirect dev slow");
+  const auto found = bench.findings(net);
+  CHECK(kinds(found) == Kinds{"device.ifb", "filter.redirect", "filter.redirect", "qdisc.tbf", "qdisc.tbf"});
+  CHECK(found.front()["kind"] == "filter.redirect");
+  bench.run_undo(found);
+  CHECK(bench.findings(net).empty());
+  CHECK(bench.sh(tc + "qdisc show dev d1").out.find("clsact") != std::string::npos);  // what does nothing is left alone
+}
+
+TEST_CASE("netem is found, alone and under prio, and undone", "[doctor][netem]") {
+  if (!is_root()) return;
+  Bench bench;
+  const std::string net = bench.new_network();
+  const std::string tc = "ip netns exec " + net + " tc ";
+  if (bench.sh(tc + "qdisc add dev d0 root netem delay 100ms 10ms loss 5%").code != 0) {
+    WARN("skipped: this kernel has no netem (tests/system/vm/run has one)");
+    return;
+  }
+  bench.must(tc + "qdisc add dev d1 root handle 1: prio && " + tc + "qdisc add dev d1 parent 1:3 handle 30: netem loss gemodel 2% 20% && " + tc +
+             "filter add dev d1 protocol ip parent 1:0 prio 3 u32 match ip dst 10.0.0.1 flowid 1:3");
+  const auto found = bench.findings(net);
+  REQUIRE(kinds(found) == Kinds{"qdisc.netem", "qdisc.netem"});
+  const std::string all = Json(found).dump();
+  INFO(all);
+  CHECK(all.find("delay 100ms, jitter 10ms, loss 5 %") != std::string::npos);
+  CHECK(all.find("loss gemodel 2 % 20 %") != std::string::npos);
+  CHECK(all.find("Pumba") != std::string::npos);
+  bench.run_undo(found);
+  CHECK(bench.findings(net).empty());
+}
+
+TEST_CASE("rules and chains of chaos tools are found in nftables, iptables and iptables-legacy, and undone", "[doctor]") {
+  if (!is_root()) return;
+  Bench bench;
+  const std::string net = bench.new_network();
+  const std::string in = "ip netns exec " + net + " ";
+  bench.must(in + "nft add table inet mine");
+  bench.must(in + "nft 'add chain inet mine input { type filter hook input priority 0; }'");
+  bench.must(in + "nft add rule inet mine input tcp dport 80 numgen random mod 100 '<' 30 drop");
+  bench.must(in + "nft add rule inet mine input tcp dport 81 counter accept");
+  const std::string before = bench.sh(in + "nft -a list ruleset").out;
+  std::vector<std::pair<std::string, std::string>> programs = {{"iptables", ""}, {"ip6tables", ""}};
+  if (bench.sh(in + "iptables-legacy -S").code == 0) programs.push_back({"iptables-legacy", ""}), programs.push_back({"ip6tables-legacy", ""});
+  else WARN("this kernel has no iptables-legacy: skipped");
+  for (const auto& program : programs) {
+    const std::string run = in + program.first + " ";
+    bench.must(run + "-A INPUT -p tcp --dport 22 -j ACCEPT");
+    bench.must(run + "-A INPUT -m statistic --mode random --probability 0.3 -j DROP");
+    bench.must(run + "-A INPUT -p tcp --dport 9 -m statistic --mode nth --every 3 --packet 0 -j DROP");
+    bench.must(run + "-A INPUT -p tcp --dport 9 -j NFQUEUE --queue-num 3");
+    bench.must(run + "-A INPUT -p tcp --syn -m connlimit --connlimit-above 3 -j REJECT");
+    bench.must(run + "-t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 8081");
+    bench.must(run + "-N CHAOS-INPUT");
+    bench.must(run + "-I INPUT 1 -j CHAOS-INPUT");
+    bench.must(run + "-A CHAOS-INPUT -s " + (program.first[2] == '6' || program.first[3] == '6' ? "fd00::1" : "10.0.0.1") + " -j DROP");
+  }
+  const auto found = bench.findings(net);
+  Kinds expected = {"rule.loss"};
+  for (std::size_t i = 0; i < programs.size(); ++i) expected.insert(expected.end(), {"chain.chaos", "rule.connections", "rule.loss", "rule.loss", "rule.queue", "rule.redirect"});
+  std::sort(expected.begin(), expected.end());
+  CHECK(kinds(found) == expected);
+  bench.run_undo(found);
+  CHECK(bench.findings(net).empty());
+  for (const auto& program : programs) {  // what is the operator's own is there
+    CHECK(bench.sh(in + program.first + " -S INPUT").out.find("--dport 22 -j ACCEPT") != std::string::npos);
+    CHECK(bench.sh(in + program.first + " -S").out.find("CHAOS") == std::string::npos);
+  }
+  CHECK(bench.sh(in + "nft list ruleset").out.find("tcp dport 81 counter") != std::string::npos);
+}
+
+TEST_CASE("tables that a process holds, and tables and sets that nobody holds, are found and undone", "[doctor]") {
+  if (!is_root()) return;
+  Bench bench;
+  const std::string net = bench.new_network();
+  Control control;
+  SharedMemory shared;
+  Child holder([&] {
+    Impairment impairment;
+    impairment.name = "capsize_0123456789ab";
+    impairment.place = look_up_network_namespace("/run/netns/" + net);
+    PacketMatch match;
+    match.destination.ports = {{80, 80}};
+    match.protocol = Protocol::tcp;
+    impairment.affected = {match};
+    impairment.effect.refusal = Refusal::tcp_reset;
+    const auto held = hold_by_rules(impairment);
+    shared->word = 1;
+    for (;;) ::pause();
+    return 0;
+  });
+  REQUIRE(control.until([&] { return shared->word == 1; }));
+  const auto held = bench.findings(net);
+  INFO(Json(held).dump());
+  REQUIRE(kinds(held) == Kinds{"table.capsize"});
+  CHECK(held[0]["undo"] == fmt::format("kill {}", holder.pid()));
+  bench.run_undo(held);
+  REQUIRE(control.until([&] { return holder.poll().has_value(); }));
+  CHECK(control.until([&] { return bench.findings(net).empty(); }));
+
+  bench.must("ip netns exec " + net + " nft add table inet capsize_0123456789ab");
+  if (bench.sh("ip netns exec " + net + " ipset create netwo_5d41402abc4b2a76b_tgt hash:net").code != 0) WARN("no ipset here: skipped");
+  const auto left = bench.findings(net);
+  CHECK(left.size() >= 1);
+  CHECK(left[0]["kind"] == "table.capsize");
+  bench.run_undo(left);
+  CHECK(bench.findings(net).empty());
+}
+
+TEST_CASE("stopped and traced processes, false clocks and tools are found and undone", "[doctor]") {
+  Bench bench;
+  Control control;
+  SharedMemory shared;
+  const auto idle = [] {
+    for (;;) ::pause();
+    return 0;
+  };
+  Child stopped(idle);
+  ::kill(stopped.pid(), SIGSTOP);
+  Child traced(idle);
+  Child tracer([&] {
+    if (::ptrace(PTRACE_SEIZE, traced.pid(), nullptr, nullptr) != 0) return 1;
+    ::ptrace(PTRACE_INTERRUPT, traced.pid(), nullptr, nullptr);
+    int status = 0;
+    ::waitpid(traced.pid(), &status, __WALL);
+    shared->word = 1;
+    return idle();
+  });
+  const fs::path tool = bench.folder() / "toxiproxy-server";
+  fs::copy_file("/bin/sleep", tool);
+  Spawned proxy({tool.string(), "1000"}, bench.folder() / "tool");
+  Spawned fake({"/usr/bin/env", "LD_PRELOAD=/nowhere/libfaketime.so.1", "/bin/sleep", "1000"}, bench.folder() / "fake");
+  const auto about = [&](pid_t pid) { return bench.findings(fmt::format("process {} (", pid)); };
+  REQUIRE(control.until([&] { return shared->word == 1 && all_in(stopped.pid(), 'T') && all_in(traced.pid(), 't'); }));
+  REQUIRE(control.until([&] { return about(fake.pid()).size() == 1 && about(proxy.pid()).size() == 1; }));
+
+  const auto first = about(stopped.pid());
+  REQUIRE(kinds(first) == Kinds{"process.stopped"});
+  bench.run_undo(first);
+  CHECK(control.until([&] { return runs(stopped.pid()); }));
+  CHECK(about(stopped.pid()).empty());
+
+  const auto second = about(traced.pid());
+  REQUIRE(kinds(second) == Kinds{"process.traced"});
+  CHECK(second[0]["undo"] == fmt::format("kill {}", tracer.pid()));
+  bench.run_undo(second);
+  CHECK(control.until([&] { return runs(traced.pid()); }));
+  CHECK(about(traced.pid()).empty());
+
+  CHECK(kinds(about(fake.pid())) == Kinds{"process.faketime"});
+  const auto third = about(proxy.pid());
+  REQUIRE(kinds(third) == Kinds{"process.tool"});
+  bench.run_undo(third);
+  CHECK(proxy.wait() == 128 + SIGTERM);
+  CHECK(about(proxy.pid()).empty());
+}
+
+namespace {
+
+// The folder of a controller, where a cgroup can be made: version 2 wherever it has the file, else version 1.
+std::string cgroup_for(Bench& bench, const std::string& v1_controller, const std::string& v2_file) {
+  for (const std::string parent : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified", ("/sys/fs/cgroup/" + v1_controller).c_str()}) {
+    if (!fs::exists(parent + "/cgroup.procs")) continue;
+    if (!v2_file.starts_with("cgroup.")) bench.sh("echo +" + v1_controller + " > " + parent + "/cgroup.subtree_control");
+    const std::string folder = fmt::format("{}/doc-{}-{}", parent, ::getpid(), v1_controller);
+    std::error_code problem;
+    fs::create_directory(folder, problem);
+    const bool is_v1 = parent.ends_with("/" + v1_controller);
+    if (!problem && (is_v1 || fs::exists(folder + "/" + v2_file))) {
+      bench.at_end("rmdir " + folder);
+      return folder;
+    }
+    fs::remove(folder, problem);
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("throttled, frozen and starved cgroups are found and undone", "[doctor]") {
+  if (!is_root()) return;
+  Bench bench;
+  Control control;
+  struct Plant {
+    const char *controller, *v2_file, *v2_text, *v1_file, *v1_text, *kind;
+  };
+  const std::string disk = bench.sh("for d in /sys/block/vd* /sys/block/sd* /sys/block/nvme*; do [ -e $d/dev ] && cat $d/dev && break; done").out;
+  const std::string device = disk.substr(0, disk.find('\n'));
+  const std::string v2_io = device + " wbps=1048576", v1_io = device + " 1048576";
+  std::vector<Plant> plants = {{"cpu", "cpu.max", "20000 100000", "cpu.cfs_quota_us", "20000", "cgroup.cpu"},
+                               {"freezer", "cgroup.freeze", "1", "freezer.state", "FROZEN", "cgroup.frozen"},
+                               {"memory", "memory.max", "4194304", "memory.limit_in_bytes", "4194304", "cgroup.memory"}};
+  if (!device.empty()) plants.push_back({"blkio", "io.max", v2_io.c_str(), "blkio.throttle.write_bps_device", v1_io.c_str(), "cgroup.io"});
+  std::size_t planted = 0;
+  for (const Plant& plant : plants) {
+    const std::string folder = cgroup_for(bench, plant.controller, plant.v2_file);
+    const bool v2 = !folder.empty() && fs::exists(folder + "/" + plant.v2_file);
+    if (folder.empty() || (!v2 && !fs::exists(folder + "/" + plant.v1_file))) {
+      WARN("skipped: no cgroup controller " << plant.controller << " here");
+      continue;
+    }
+    Child inside([] {
+      for (;;) ::pause();
+      return 0;
+    });
+    bench.must(fmt::format("echo {} > {}/cgroup.procs", inside.pid(), folder));
+    CHECK(bench.findings(folder).empty());
+    bench.must(fmt::format("echo '{}' > {}/{}", v2 ? plant.v2_text : plant.v1_text, folder, v2 ? plant.v2_file : plant.v1_file));
+    ++planted;
+    const auto found = bench.findings(folder);
+    INFO(Json(found).dump());
+    CHECK(kinds(found) == Kinds{plant.kind});
+    bench.run_undo(found);
+    CHECK(bench.findings(folder).empty());
+    inside.kill();
+    CHECK(control.until([&] { return read_text(folder + "/cgroup.procs").empty(); }));
+  }
+  CHECK(planted >= 2);
+}
+
+TEST_CASE("servers of a running HAProxy that were set aside are found by themselves and by their socket, and undone", "[doctor]") {
+  Bench bench;
+  RealHaproxy haproxy({{"weight 10", "weight 10", "weight 10"}, {}, "roundrobin", 1, false, false});
+  CHECK(bench.findings(haproxy.socket()).empty());
+  haproxy.ask("set server auth/auth1 weight 200");
+  haproxy.ask("set server auth/auth2 state drain");
+  haproxy.ask("set server auth/auth3 state maint");
+  for (const std::vector<std::string>& flags : {std::vector<std::string>{}, std::vector<std::string>{"--haproxy", haproxy.socket()}}) {
+    const auto found = bench.findings(haproxy.socket(), flags);
+    INFO(bench.last.dump());
+    CHECK(kinds(found) == Kinds{"balancer.drain", "balancer.maintenance", "balancer.weight"});
+  }
+  bench.run_undo(bench.findings(haproxy.socket()));
+  CHECK(bench.findings(haproxy.socket()).empty());
+  const Json unseen = (bench.findings("nobody", {"--haproxy", "/nowhere/admin.sock"}), bench.last["not_seen"]);
+  CHECK(unseen.dump().find("/nowhere/admin.sock") != std::string::npos);
+}
+
+TEST_CASE("what a dead run owes is found, and reverted by the command that is named", "[doctor]") {
+  Bench bench;
+  const std::string run = "20261122-doctor";
+  {
+    const StateDir state = StateDir::open(bench.folder() / "state");
+    JournalRun head;
+    head.run = run;
+    head.boot_id = boot_id();
+    head.agent = {4194000, 1, 0, 0};  // nobody
+    head.guard = head.agent;
+    head.began = "2026-11-22T00:00:00.000Z";
+    Journal journal = Journal::create(state, head);
+    JournalStep step;
+    step.id = "f0.s0";
+    step.undo = {"net.cut_done", {{"place", {{"path", ""}, {"inode", 0}}}, {"affected", Json::array()}, {"exempt", Json::array()}}};
+    step.lasts = Lasts::until_restart;
+    step.at = head.began;
+    journal.add_step(step);
+  }
+  const auto found = bench.findings(run);
+  INFO(bench.last.dump());
+  REQUIRE(kinds(found) == Kinds{"journal"});
+  CHECK(found[0]["severity"] == "harm");
+  CHECK(found[0]["undo"] == "capsize revert " + run);
+  bench.must("PATH=" + std::string(CAPSIZE_BINARY_DIR) + ":$PATH CAPSIZE_STATE=" + (bench.folder() / "state").string() + " " + found[0]["undo"].get<std::string>());
+  CHECK(bench.findings(run).empty());
+}
+
+TEST_CASE("without privileges it says what it could not see, and exits by what it did", "[doctor]") {
+  if (!is_root()) return;
+  Bench bench;
+  fs::permissions(bench.folder(), fs::perms::all);
+  const fs::path program = bench.folder() / "capsize";
+  fs::copy_file(capsize_program(), program);
+  const Ran ran = bench.sh("setpriv --reuid 65534 --regid 65534 --clear-groups " + program.string() + " --json --state " + (bench.folder() / "none").string() + " doctor");
+  INFO(ran.out << ran.err);
+  const Json answer = Json::parse(ran.out, nullptr, false);
+  REQUIRE(answer.is_object());
+  CHECK(answer["complete"] == false);
+  CHECK(answer["not_seen"].dump().find("the rules of nftables of this host") != std::string::npos);
+  CHECK(answer["not_seen"].dump().find("CAP_NET_ADMIN") != std::string::npos);
+  CHECK(answer["not_seen"].dump().find("network namespaces of ") != std::string::npos);
+  CHECK(answer["not_seen"].dump().find("queueing disciplines") == std::string::npos);  // everybody may see those
+  CHECK((ran.code == 0 || ran.code == 1));
+}
+
+TEST_CASE("it changes nothing, speaks in plain text to a file, and teaches", "[doctor]") {
+  if (!is_root()) return;
+  Bench bench;
+  const std::string net = bench.new_network();
+  const std::string in = "ip netns exec " + net + " ";
+  bench.must(in + "nft add table inet mine && " + in + "iptables -A INPUT -m statistic --mode random --probability 0.3 -j DROP && " + in + "tc qdisc add dev d0 root tbf rate 1mbit burst 10kb latency 10ms");
+  const std::string state = in + "nft -a list ruleset; " + in + "tc qdisc show; " + in + "tc filter show dev d0; ip -n " + net + " -o link; " + in + "cat /proc/net/ip_tables_names";
+  const std::string before = bench.sh(state).out;
+  const Ran ran = run_capsize({"--state", (bench.folder() / "state").string(), "doctor"}, bench.folder());
+  CHECK(bench.sh(state).out == before);
+  CHECK_FALSE(fs::exists(bench.folder() / "state"));
+  CHECK(ran.code == 1);
+  CHECK(ran.out.find('\x1b') == std::string::npos);
+  CHECK(ran.out.find("harm      a rule drops packets at random\n") != std::string::npos);
+  CHECK(ran.out.find("undo  nsenter --net=/run/netns/" + net + " tc qdisc del dev d0 root\n") != std::string::npos);
+  CHECK(ran.out.find("\nLooked at ") != std::string::npos);
+  const std::size_t harm = ran.out.find("\nharm "), suspect = ran.out.find("\nsuspect ");
+  CHECK(harm < suspect);
+  const Ran help = run_capsize({"doctor", "--help"}, bench.folder());
+  CHECK(help.code == 0);
+  for (const char* word : {"changes nothing", "--haproxy", "traffic control", "leftover", "Exit code 0", "not seen"}) CHECK(help.out.find(word) != std::string::npos);
+}
