@@ -40,7 +40,8 @@ struct OpContext {
   Clock& clock;
   // Hands the guard a duplicate of a connection *before* a command is written to it: should we die with the command unread, the guard
   // drains the connection to its end before it looks whether there is anything to undo (the late-write race). Empty: nobody to share with.
-  std::function<Task<>(int fd)> share_connection;
+  std::function<Task<>(int fd)> share_connection = {};
+  std::string state_folder = {};  // absolute: where this host keeps what must outlive it; empty: nowhere
 };
 
 struct Applied {

@@ -65,7 +65,7 @@ struct LocalHost::Impl : std::enable_shared_from_this<Impl> {
   }
 
   OpContext context() {
-    OpContext made = {clock, {}};
+    OpContext made = {clock, {}, std::filesystem::absolute(state.path()).string()};
     made.share_connection = [self = shared_from_this()](int fd) { return self->share(fd); };
     return made;
   }
@@ -271,7 +271,8 @@ Task<Json> LocalHost::inspect(Op query) {
   const auto impl = impl_;
   const OpType* type = impl->options.find(query.type);
   if (type == nullptr || type->look == nullptr) throw Error(ErrorKind::refused, "no look is called " + query.type);
-  OpContext context = {impl->clock, {}};
+  OpContext context = impl->context();
+  context.share_connection = {};
   const Json answer = co_await type->look(query.args, context);
   co_return answer;
 }

@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -53,20 +51,7 @@ Json tracer_json(const std::vector<ThreadLook>& threads, const ProcFs& proc) {
   return nullptr;
 }
 
-// Where a stop leaves its mark: the state folder of who runs the op, as it outlives us and is ours alone.
-std::string mark_folder() {
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return value != nullptr && value[0] == '/' ? std::filesystem::path(value) : std::filesystem::path();
-  };
-  if (const auto state = variable("CAPSIZE_STATE"); !state.empty()) return state / "marks";
-  if (::geteuid() == 0) return "/var/lib/capsize/marks";
-  if (const auto state = variable("XDG_STATE_HOME"); !state.empty()) return state / "capsize" / "marks";
-  if (const auto home = variable("HOME"); !home.empty()) return home / ".local" / "state" / "capsize" / "marks";
-  return "";
-}
-
-Task<Json> look_identify(Json args, OpContext&) {
+Task<Json> look_identify(Json args, OpContext& context) {
   std::vector<int> capsize_pids;
   if (args.contains("capsize_pids")) {
     if (!args["capsize_pids"].is_array()) throw Error(ErrorKind::bug, "process.identify: capsize_pids is not a list");
@@ -89,7 +74,7 @@ Task<Json> look_identify(Json args, OpContext&) {
   answer["tracer"] = tracer_json(threads, proc);
   answer["trace"] = may_trace(pid, proc);
   answer["signal"] = may_signal(pid, proc);
-  answer["mark_folder"] = mark_folder();
+  answer["mark_folder"] = context.state_folder.empty() ? "" : context.state_folder + "/marks";  // ours alone, and outlives us
   co_return answer;
 }
 

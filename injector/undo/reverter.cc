@@ -95,7 +95,7 @@ Task<std::vector<UndoReport>> revert_journal(Journal& journal, Clock& clock, Rev
       if (died_with_the_boot(journal.contents(), step, options.boot_id)) {
         report.result = restarted(step.lasts);
       } else {
-        const OpContext context = {clock, {}};
+        const OpContext context = {clock, {}, {}};
         report.result = co_await undo_op(step.undo, options, context);
       }
       // A second look that finds nothing does not take back that something was undone.

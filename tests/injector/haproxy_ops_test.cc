@@ -15,7 +15,7 @@ struct World {
   SimClock clock;
   FakeHaproxy fake{"auth", {{.name = "a"}, {.name = "b"}, {.name = "c"}}};
   FakeHaproxyServer server{io, fake};
-  OpContext context{clock, {}};
+  OpContext context{clock, {}, {}};
 
   Json look() {
     const Json args = {{"socket", server.socket()}, {"backend", "auth"}};

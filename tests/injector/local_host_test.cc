@@ -483,7 +483,7 @@ TEST_CASE("a second look undoes what came late and takes nothing back", "[revert
 
 TEST_CASE("the laws of ops hold for those of this test: undo alone changes nothing, and twice is once", "[host]") {
   Bench bench;
-  OpContext context = {bench.clock, {}};
+  OpContext context = {bench.clock, {}, {}};
   const OpType* undo = find_test_op("set.undo");
   const Json args = {{"name", "x"}};
   CHECK(bench.now(undo->undo(args, context)).state == UndoState::nothing_to_undo);

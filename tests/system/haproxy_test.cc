@@ -56,7 +56,7 @@ class World {
   SystemClock clock_;
 
  public:
-  OpContext context{clock_, {}};
+  OpContext context{clock_, {}, {}};
 };
 
 RealHaproxy::Options three(const std::string& settings) {

@@ -74,7 +74,7 @@ class Child {
 // The control thread of a host, as far as ops are concerned.
 class Control {
  public:
-  Control() : context{clock, {}} {}
+  Control() : context{clock, {}, {}} {}
 
   // Lets everything run until the condition holds; false when patience ended first.
   bool until(const std::function<bool()>& condition) {
@@ -145,13 +145,12 @@ inline bool runs(int pid) {
 // A folder for marks, gone with the test.
 class StateFolder {
  public:
-  StateFolder() {
+  explicit StateFolder(Control& control) {
     std::string pattern = (std::filesystem::temp_directory_path() / "capsize-state-XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
-    ::setenv("CAPSIZE_STATE", path_.c_str(), 1);
+    control.context.state_folder = path_.string();
   }
   ~StateFolder() {
-    ::unsetenv("CAPSIZE_STATE");
     std::filesystem::remove_all(path_);
   }
   StateFolder(const StateFolder&) = delete;

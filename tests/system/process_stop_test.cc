@@ -53,8 +53,8 @@ int newcomer(pid_t pid) {
 }  // namespace
 
 TEST_CASE("a process stopped by SIGSTOP is continued by the undo, once, and the mark is gone", "[process.pause]") {
-  StateFolder state;
   Control control;
+  StateFolder state(control);
   SharedMemory shared;
   Child target([&] { return beat(*shared); });
   REQUIRE(control.until([&] { return shared->word == 1; }));
@@ -77,8 +77,8 @@ TEST_CASE("a process stopped by SIGSTOP is continued by the undo, once, and the 
 }
 
 TEST_CASE("a process that someone has continued meanwhile leaves nothing to undo", "[process.pause]") {
-  StateFolder state;
   Control control;
+  StateFolder state(control);
   SharedMemory shared;
   Child target([&] { return beat(*shared); });
   REQUIRE(control.until([&] { return shared->word == 1; }));
@@ -91,8 +91,8 @@ TEST_CASE("a process that someone has continued meanwhile leaves nothing to undo
 }
 
 TEST_CASE("a process that someone has stopped is not paused, before or after the plan, and stays stopped", "[process.pause]") {
-  StateFolder state;
   Control control;
+  StateFolder state(control);
   SharedMemory shared;
   Child target([&] { return beat(*shared); });
   REQUIRE(control.until([&] { return shared->word == 1; }));
@@ -131,8 +131,8 @@ TEST_CASE("a process that someone stops while it is paused stays stopped after t
 }
 
 TEST_CASE("a process that a debugger traces is paused by SIGSTOP instead, and the debugger goes on", "[process.pause]") {
-  StateFolder state;
   Control control;
+  StateFolder state(control);
   SharedMemory shared;
   SharedMemory tracing;
   Child target([&] { return beat(*shared); });
@@ -156,8 +156,8 @@ TEST_CASE("a process that a debugger traces is paused by SIGSTOP instead, and th
 }
 
 TEST_CASE("a stop that cannot be noted down is not made", "[process.pause]") {
-  StateFolder state;
   Control control;
+  StateFolder state(control);
   SharedMemory shared;
   Child target([&] { return beat(*shared); });
   REQUIRE(control.until([&] { return shared->word == 1; }));
@@ -168,8 +168,8 @@ TEST_CASE("a stop that cannot be noted down is not made", "[process.pause]") {
 }
 
 TEST_CASE("a newcomer with the pid of a process that ended is never touched", "[process.pause]") {
-  StateFolder state;
   Control control;
+  StateFolder state(control);
   SharedMemory shared;
   Child target([&] { return beat(*shared); });
   REQUIRE(control.until([&] { return shared->word == 1; }));
