@@ -2,9 +2,13 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <sys/timerfd.h>
 
 #include <boost/asio/redirect_error.hpp>
+#include <cerrno>
 #include <cmath>
+
+#include "injector/base/error.h"
 
 namespace capsize {
 
@@ -66,6 +70,24 @@ bool SimClock::run(asio::io_context& io, Duration limit) {
     sleeper->woken = true;
     sleeper->timer.cancel();
   }
+}
+
+// steady_clock is CLOCK_MONOTONIC here.
+Alarm::Alarm() : fd_(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
+  if (!fd_) throw system_error(errno, "a timer could not be made");
+}
+
+void Alarm::set(TimePoint when) {
+  const Duration since = std::max(when.time_since_epoch(), Duration(1));  // 0 would clear it
+  const auto whole = std::chrono::duration_cast<std::chrono::seconds>(since);
+  itimerspec spec{};
+  spec.it_value = {static_cast<time_t>(whole.count()), static_cast<long>((since - whole).count())};
+  CAPSIZE_CHECK(::timerfd_settime(fd_.get(), TFD_TIMER_ABSTIME, &spec, nullptr) == 0);
+}
+
+void Alarm::clear() {
+  const itimerspec spec{};
+  CAPSIZE_CHECK(::timerfd_settime(fd_.get(), 0, &spec, nullptr) == 0);
 }
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "injector/base/task.h"
+#include "injector/base/unique_fd.h"
 
 namespace capsize {
 
@@ -51,6 +52,19 @@ class SimClock final : public Clock {
   TimePoint start_;
   TimePoint now_;
   std::multimap<TimePoint, std::shared_ptr<Sleeper>> sleepers_;
+};
+
+// A descriptor that becomes readable at a time of SystemClock, for a thread that waits in poll(): exact to the kernel's timers, where a
+// poll's own limit is whole milliseconds, or late by the thread's timer slack.
+class Alarm {
+ public:
+  Alarm();  // throws Error
+  int fd() const { return fd_.get(); }
+  void set(TimePoint when);  // in place of what was set; at once for a time that has passed
+  void clear();
+
+ private:
+  UniqueFd fd_;
 };
 
 double seconds(Duration duration);

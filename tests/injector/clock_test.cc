@@ -1,5 +1,7 @@
 #include "injector/base/clock.h"
 
+#include <poll.h>
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/detached.hpp>
@@ -86,4 +88,22 @@ TEST_CASE("the wall clock of virtual time moves with it, and is printed for peop
   CHECK(iso8601(clock.wall()) == "2023-11-14T22:13:21.250Z");
   CHECK(seconds(1500ms) == 1.5);
   CHECK(from_seconds(0.25) == 250ms);
+}
+
+TEST_CASE("an alarm for a time that has passed is there at once, and a later or cleared one is not", "[clock]") {
+  SystemClock clock;
+  Alarm alarm;
+  const auto rings = [&] {
+    pollfd source{alarm.fd(), POLLIN, 0};
+    return ::poll(&source, 1, 0) == 1;
+  };
+  CHECK_FALSE(rings());
+  alarm.set(clock.now() - 1s);
+  CHECK(rings());
+  alarm.set(clock.now() + 1h);
+  CHECK_FALSE(rings());
+  alarm.set(TimePoint{});
+  CHECK(rings());
+  alarm.clear();
+  CHECK_FALSE(rings());
 }
