@@ -25,6 +25,7 @@ Json lab_info(const LabFacts& facts) {
     entry["log"] = (facts.dir / (part.name + ".log")).string();
     if (&part != &balancer) {
       variables[part.name + "_address"] = part.address;
+      variables[part.name + "_port"] = part.address.substr(part.address.rfind(':') + 1);
       variables[part.name + "_pid"] = std::to_string(part.process.pid);
       variables[part.name + "_pid_file"] = entry["pid_file"];
     }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 
+#include "injector/base/error.h"
 #include "injector/net/backends.h"
 #include "tests/system/net_pair.h"
 
@@ -236,7 +237,7 @@ bool has_netem(const NetPair& net) {
     hold(what, ImpairBackend::device)->release();
     sweep_device(what);
     return true;
-  } catch (const Error& why) {
+  } catch (const Error&) {
     return false;
   }
 }
