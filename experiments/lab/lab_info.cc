@@ -24,8 +24,10 @@ Json lab_info(const LabFacts& facts) {
     entry["pid_file"] = (facts.dir / (part.name + ".pid")).string();
     entry["log"] = (facts.dir / (part.name + ".log")).string();
     if (&part != &balancer) {
+      const std::size_t colon = part.address.rfind(':');
       variables[part.name + "_address"] = part.address;
-      variables[part.name + "_port"] = part.address.substr(part.address.rfind(':') + 1);
+      variables[part.name + "_host"] = part.address.substr(0, colon);
+      variables[part.name + "_port"] = part.address.substr(colon + 1);
       variables[part.name + "_pid"] = std::to_string(part.process.pid);
       variables[part.name + "_pid_file"] = entry["pid_file"];
     }

@@ -17,6 +17,13 @@ using namespace std::chrono_literals;
 constexpr int kSlots = 10;
 constexpr Duration kServiceTime = 100ms;
 constexpr Duration kQueueTimeout = 500ms;
+constexpr Duration kCheckTimeout = 200ms;
+
+// Who is where. Clients of each have ports of their own, above all of these.
+const Address kBalancer{"127.0.0.1", 20'000};
+const Address kDatabase{"127.0.0.1", 20'004};
+Address at_server(std::size_t index) { return {"127.0.0.1", static_cast<std::uint16_t>(20'001 + index)}; }  // as FakeHaproxy says
+Address client_of(const Address& server) { return {"127.0.0.1", static_cast<std::uint16_t>(server.port + 20'000)}; }
 
 // The world that the process ops of a simulation act on; one at a time, as tests run one after the other.
 LoginWorld* current = nullptr;
@@ -29,6 +36,22 @@ class SimTransport final : public LoginTransport {
  private:
   LoginWorld& world_;
 };
+
+// The probe tcp.connect.
+class SimConnect final : public LoginTransport {
+ public:
+  SimConnect(LoginWorld& world, Address where) : world_(world), where_(std::move(where)) {}
+  Task<Answer> attempt(LoginAttempt attempt) override { return world_.connect(where_, attempt.deadline); }
+
+ private:
+  LoginWorld& world_;
+  Address where_;
+};
+
+std::unique_ptr<LoginTransport> transport_for(LoginWorld& world, const ProbeContext& context) {
+  if (!context.params.contains("address")) return std::make_unique<SimTransport>(world);
+  return std::make_unique<SimConnect>(world, std::get<Address>(parse_address(context.params["address"].get<std::string>())));
+}
 
 struct SimGuard final : Guard {
   ProcessIdentity identity() const override { return {}; }
@@ -87,8 +110,10 @@ const OpType* find_sim_op(std::string_view name) {
       {"process.hold", Lasts::while_held, "", nullptr, sim_hold, nullptr},
       {"process.release", Lasts::while_held, "", nullptr, nullptr, sim_release},
   };
-  for (const OpType& type : table) {
-    if (type.name == name) return &type;
+  for (const auto* ops : {&table, &sim_network_ops()}) {
+    for (const OpType& type : *ops) {
+      if (type.name == name) return &type;
+    }
   }
   return find_op(name);
 }
@@ -133,6 +158,7 @@ void SimServer::pump() {
 }
 
 Task<> SimServer::work(SimServer* server, std::shared_ptr<SimLogin> login) {
+  co_await server->ask_database_();
   co_await server->clock_.sleep(kServiceTime);
   if (server->paused_) server->done_while_paused_.push_back(login);
   else server->finish(login);
@@ -140,9 +166,7 @@ Task<> SimServer::work(SimServer* server, std::shared_ptr<SimLogin> login) {
 
 void SimServer::finish(const std::shared_ptr<SimLogin>& login) {
   --busy_;
-  login->served = true;
-  login->ended.cancel();
-  on_done_();
+  on_done_(login);
   pump();
 }
 
@@ -154,7 +178,11 @@ void SimServer::resume() {
 }
 
 LoginWorld::LoginWorld(const std::string& profile) : haproxy("auth", three_servers(profile == "hardened")), hardened_(profile == "hardened"), api_(io, haproxy) {
-  for (std::size_t i = 0; i < 3; ++i) servers_.push_back(std::make_unique<SimServer>(io, clock, [this, i] { session_ended(i); }));
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto ask = [this, i] { return ask_database(this, i); };
+    const auto answer = [this, i](std::shared_ptr<SimLogin> login) { asio::co_spawn(io, respond(this, i, std::move(login)), [](std::exception_ptr) {}); };
+    servers_.push_back(std::make_unique<SimServer>(io, clock, ask, answer));
+  }
   haproxy.on_dequeue = [this](std::size_t server) {
     while (!waiting_.empty() && waiting_.front()->gave_up) waiting_.pop_front();
     if (waiting_.empty()) return;
@@ -168,14 +196,42 @@ LoginWorld::LoginWorld(const std::string& profile) : haproxy("auth", three_serve
 LoginWorld::~LoginWorld() { current = nullptr; }
 
 std::map<std::string, Json> LoginWorld::variables() const {
-  return {{"login_url", "http://sim.invalid/login"}, {"session_url", "http://sim.invalid/session"}, {"balancer_socket", api_.socket()}, {"backend", "auth"}, {"auth1_pid", "1001"}};
+  return {{"login_url", "http://sim.invalid/login"}, {"session_url", "http://sim.invalid/session"}, {"balancer_socket", api_.socket()}, {"backend", "auth"},
+          {"auth1_pid", "1001"}, {"auth1_address", show(at_server(0))}, {"auth3_host", at_server(2).host}, {"auth3_port", std::to_string(at_server(2).port)},
+          {"balancer_address", show(kBalancer)}, {"database_address", show(kDatabase)}};
 }
 
 std::size_t LoginWorld::index_of(const std::string& name) const { return static_cast<std::size_t>(name.back() - '1'); }
 
 void LoginWorld::dispatch(std::size_t server, const std::shared_ptr<SimLogin>& login) {
   login->waiting = false;
-  servers_[server]->arrive(login);
+  asio::co_spawn(io, deliver(this, server, login), [](std::exception_ptr) {});
+}
+
+Task<> LoginWorld::deliver(LoginWorld* world, std::size_t server, std::shared_ptr<SimLogin> login) {
+  const bool arrived = co_await world->network.carry(client_of(at_server(server)), at_server(server));
+  if (arrived) {
+    world->servers_[server]->arrive(std::move(login));
+    co_return;
+  }
+  login->turned_away = true;
+  login->ended.cancel();
+  world->session_ended(server);
+}
+
+// The balancer counts the session until it has the answer.
+Task<> LoginWorld::respond(LoginWorld* world, std::size_t server, std::shared_ptr<SimLogin> login) {
+  login->served = co_await world->network.carry(at_server(server), client_of(at_server(server)));
+  login->ended.cancel();
+  world->session_ended(server);
+}
+
+Task<> LoginWorld::ask_database(LoginWorld* world, std::size_t server) {
+  if (world->network.undisturbed()) co_return;
+  Address client = client_of(kDatabase);
+  client.port = static_cast<std::uint16_t>(client.port + server);
+  co_await world->network.carry(client, kDatabase);
+  co_await world->network.carry(kDatabase, client);
 }
 
 void LoginWorld::session_ended(std::size_t server) {
@@ -197,8 +253,37 @@ Task<> LoginWorld::turn_away_later(LoginWorld* world, std::shared_ptr<SimLogin> 
   login->ended.cancel();
 }
 
+Task<Answer> LoginWorld::travel(Address from, Address to, TimePoint deadline) {
+  if (network.undisturbed()) co_return Answer::ok;
+  auto message = network.carry(std::move(from), std::move(to));
+  const auto arrived = co_await within(clock, deadline - clock.now(), std::move(message));
+  if (!arrived) co_return Answer::timed_out;
+  co_return *arrived ? Answer::ok : Answer::broken;
+}
+
+// The second request of a login. It takes no slot, so a busy server answers it at once; one that is paused or cut off does not.
+Task<Answer> LoginWorld::use_token(TimePoint deadline) {
+  std::vector<std::size_t> there;
+  for (std::size_t i = 0; i < servers_.size(); ++i) {
+    if (haproxy.servers()[i].in_service()) there.push_back(i);
+  }
+  if (there.empty()) co_return Answer::denied;
+  const std::size_t server = there[tokens_used_++ % there.size()];
+  if (servers_[server]->paused()) {
+    co_await clock.sleep_until(deadline);
+    co_return Answer::timed_out;
+  }
+  const Address where = at_server(server);
+  const Answer asked = co_await travel(client_of(where), where, deadline);
+  if (asked != Answer::ok) co_return asked;
+  const Answer answered = co_await travel(where, client_of(where), deadline);
+  co_return answered;
+}
+
 Task<Answer> LoginWorld::login(LoginAttempt attempt) {
   if (!service_up) co_return Answer::refused;
+  const Answer sent = co_await travel(client_of(kBalancer), kBalancer, attempt.deadline);
+  if (sent != Answer::ok) co_return sent;
   const auto login = std::make_shared<SimLogin>(io);
   const auto server = haproxy.arrive();
   if (server) {
@@ -215,8 +300,25 @@ Task<Answer> LoginWorld::login(LoginAttempt attempt) {
   }
   if (login->turned_away) co_return Answer::denied;
   if (!login->served) co_return Answer::timed_out;
-  if (!attempt.wrong_password) co_return Answer::ok;
+  const Answer received = co_await travel(kBalancer, client_of(kBalancer), deadline);
+  if (received != Answer::ok) co_return received;
+  if (!attempt.wrong_password) {
+    const Answer used = co_await use_token(deadline);
+    co_return used;
+  }
   co_return why_wrongly_accepted.empty() ? Answer::rejected_rightly : Answer::wrongly_accepted;
+}
+
+Task<Answer> LoginWorld::connect(Address where, TimePoint deadline) {
+  const Duration limit = deadline - clock.now();
+  const auto took = network.round_trips(client_of(where), where, 0, limit);
+  co_await clock.sleep(took.value_or(limit));
+  co_return took ? Answer::ok : Answer::timed_out;
+}
+
+// A connection, a request and its answer, in time.
+bool LoginWorld::answers_checks(std::size_t server) {
+  return !servers_[server]->paused() && network.round_trips(client_of(at_server(server)), at_server(server), 1, kCheckTimeout);
 }
 
 // Every 500 ms; two misses take a server out, two answers bring it back.
@@ -226,7 +328,7 @@ Task<> LoginWorld::health_checks(LoginWorld* world) {
     co_await world->clock.sleep(500ms);
     for (std::size_t i = 0; i < 3; ++i) {
       FakeHaproxy::Server& server = world->haproxy.server("auth" + std::to_string(i + 1));
-      const bool contradicts = server.up == world->servers_[i]->paused();
+      const bool contradicts = server.up != world->answers_checks(i);
       streak[i] = contradicts ? streak[i] + 1 : 0;
       if (streak[i] >= 2) server.up = !server.up;
     }
@@ -245,7 +347,7 @@ World LoginWorld::world() {
     std::unique_ptr<Host> host = std::make_unique<LocalHost>(clock, StateDir::open(scratch_.path()), options);
     co_return host;
   };
-  out.transport = [this](const ProbeContext&) { return std::make_unique<SimTransport>(*this); };
+  out.transport = [this](const ProbeContext& context) { return transport_for(*this, context); };
   return out;
 }
 

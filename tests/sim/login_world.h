@@ -18,6 +18,7 @@
 #include "tests/injector/scratch_dir.h"
 #include "tests/sim/fake_haproxy.h"
 #include "tests/sim/fake_haproxy_server.h"
+#include "tests/sim/sim_network.h"
 
 namespace capsize {
 
@@ -31,10 +32,11 @@ struct SimLogin {
   asio::steady_timer ended;  // cancelled when it has
 };
 
-// Ten logins at a time, 100 ms each, in the order of their arrival; dead work is worked off too.
+// Ten logins at a time, 100 ms each and as long as the database takes, in the order of their arrival; dead work is worked off too.
 class SimServer {
  public:
-  SimServer(asio::io_context& io, Clock& clock, std::function<void()> on_done) : io_(io), clock_(clock), on_done_(std::move(on_done)) {}
+  SimServer(asio::io_context& io, Clock& clock, std::function<Task<>()> ask_database, std::function<void(std::shared_ptr<SimLogin>)> on_done)
+      : io_(io), clock_(clock), ask_database_(std::move(ask_database)), on_done_(std::move(on_done)) {}
   void arrive(std::shared_ptr<SimLogin> login);
   void pause() { paused_ = true; }
   void resume();
@@ -47,14 +49,16 @@ class SimServer {
 
   asio::io_context& io_;
   Clock& clock_;
-  std::function<void()> on_done_;
+  std::function<Task<>()> ask_database_;
+  std::function<void(std::shared_ptr<SimLogin>)> on_done_;
   std::deque<std::shared_ptr<SimLogin>> queue_;
   std::vector<std::shared_ptr<SimLogin>> done_while_paused_;
   int busy_ = 0;
   bool paused_ = false;
 };
 
-// A whole world: "as-it-was" (nothing protects a server) or "hardened" (maxconn, a short queue, health checks).
+// A whole world: "as-it-was" (nothing protects a server) or "hardened" (maxconn, a short queue, health checks). Clients, balancer, servers and
+// database are joined by a network that faults may impair; what the balancer of the lab retries is not modelled.
 class LoginWorld {
  public:
   explicit LoginWorld(const std::string& profile);
@@ -77,23 +81,32 @@ class LoginWorld {
 
   asio::io_context io;
   SimClock clock;
+  SimNetwork network{clock};
   FakeHaproxy haproxy;
   std::string why_wrongly_accepted;  // not empty: the service takes wrong passwords
   bool service_up = true;
 
   SimServer& server(const std::string& name) { return *servers_.at(index_of(name)); }
   Task<Answer> login(LoginAttempt attempt);
+  Task<Answer> connect(Address where, TimePoint deadline);  // as the probe tcp.connect does
 
  private:
   std::size_t index_of(const std::string& name) const;
   void dispatch(std::size_t server, const std::shared_ptr<SimLogin>& login);
   void session_ended(std::size_t server);
+  Task<Answer> travel(Address from, Address to, TimePoint deadline);  // ok when it arrived
+  Task<Answer> use_token(TimePoint deadline);
+  bool answers_checks(std::size_t server);
+  static Task<> deliver(LoginWorld* world, std::size_t server, std::shared_ptr<SimLogin> login);
+  static Task<> respond(LoginWorld* world, std::size_t server, std::shared_ptr<SimLogin> login);
+  static Task<> ask_database(LoginWorld* world, std::size_t server);
   static Task<> health_checks(LoginWorld* world);
   static Task<> turn_away_later(LoginWorld* world, std::shared_ptr<SimLogin> login);
   World world();
 
   bool hardened_;
   bool running_ = false;
+  std::size_t tokens_used_ = 0;
   ScratchDir scratch_;
   FakeHaproxyServer api_;
   std::vector<std::unique_ptr<SimServer>> servers_;

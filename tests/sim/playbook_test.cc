@@ -56,6 +56,10 @@ TEST_CASE("every shipped playbook ends as it should, in both profiles, with and 
       {"drained-server.json", {"held"}, {"held"}},
       {"frozen-server.json", {"refuted", "unrecovered"}, {"held"}},
       {"no-fault.json", {"held"}, {"held"}},
+      {"slow-backend.json", {"refuted"}, {"held"}},
+      {"lossy-link.json", {"refuted"}, {"held"}},
+      {"cut-off-server.json", {"refuted", "unrecovered"}, {"held"}},
+      {"slow-database.json", {"held"}, {"held"}},
   };
   for (const Row& row : rows) {
     for (const std::string profile : {"as-it-was", "hardened"}) {
@@ -67,8 +71,37 @@ TEST_CASE("every shipped playbook ends as it should, in both profiles, with and 
         CHECK((without_faults ? held : profile == "hardened" ? row.hardened : row.as_it_was).count(outcome(result)) == 1);
         CHECK(weights(world) == kUntouched);
         CHECK(result.verdict["residue"].empty());
+        CHECK(world.network.undisturbed());
       }
     }
+  }
+}
+
+// Not only how it ends: why. A playbook that is refuted by something else than what it tells of would teach the wrong thing.
+TEST_CASE("each network playbook is refuted for the reason its description gives", "[sim]") {
+  struct Row {
+    const char* playbook;
+    const char* missed;  // the one expectation that is
+  };
+  for (const Row& row : {Row{"slow-backend.json", "login.latency.p90"}, Row{"lossy-link.json", "login.success_ratio"}, Row{"cut-off-server.json", "login.success_ratio"}}) {
+    LoginWorld world("as-it-was");
+    const auto result = world.run(world.shipped(row.playbook));
+    INFO(row.playbook << "\n" << result.verdict.dump(1));
+    for (const Json& finding : result.verdict["findings"]) {
+      const bool missed = finding["expectation"].get<std::string>().find(row.missed) != std::string::npos;
+      CHECK(finding["holds"] == (missed ? "no" : "yes"));
+    }
+    CHECK(result.verdict["faults"][0]["effect"]["bites"] == true);
+  }
+}
+
+TEST_CASE("a slow database is innocent until it takes the slots away: then no balancer helps", "[sim]") {
+  for (const std::string profile : {"as-it-was", "hardened"}) {
+    LoginWorld world(profile);
+    const auto result = world.run(world.playbook(file_text(std::filesystem::path(CAPSIZE_SOURCE_DIR) / "experiments/playbooks/slow-database.json"), {{"later", "400ms"}}));
+    INFO(profile << "\n" << result.verdict.dump(1));
+    CHECK((outcome(result) == "refuted" || outcome(result) == "aborted" || outcome(result) == "unrecovered"));
+    CHECK(result.verdict["findings"][0]["holds"] == "no");
   }
 }
 

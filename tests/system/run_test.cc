@@ -108,3 +108,20 @@ TEST_CASE("the outage is refuted as it was and held when hardened, with the repo
   CHECK(run_capsize({"judge", (folder / "as-it-was").string()}, folder.path()).code == as_it_was.code);
   CHECK(std::filesystem::is_empty(folder / "state" / "labs"));
 }
+
+TEST_CASE("a backend that answers later is refuted as it was, by its latency alone, and nothing is left of it", "[run]") {
+  if (::geteuid() != 0) return;  // faults of the network need CAP_NET_ADMIN
+  const TestFolder folder;
+  const std::string playbook = std::string(CAPSIZE_SOURCE_DIR) + "/experiments/playbooks/slow-backend.json";
+  const Ran ran = run_capsize({"--state", (folder / "state").string(), "run", "--lab", "as-it-was", "--out", (folder / "out").string(), playbook}, folder.path());
+  INFO(ran.out << ran.err);
+  CHECK(ran.code == 1);
+  const Json verdict = Json::parse(read_text(folder / "out" / "verdict.json"));
+  for (const Json& finding : verdict.at("findings")) {
+    const bool is_latency = finding["expectation"].get<std::string>().find("login.latency") == 0;
+    INFO(finding.dump());
+    CHECK(finding["holds"] == (is_latency ? "no" : "yes"));
+  }
+  CHECK(verdict["faults"][0]["effect"]["bites"] == true);
+  CHECK(verdict["faults"][0]["undo"] == "undone");
+}
