@@ -33,7 +33,11 @@ std::unique_ptr<HeldImpairment> hold_by_rules(const Impairment& impairment);
 std::unique_ptr<HeldImpairment> hold_by_queue(const Impairment& impairment);
 std::unique_ptr<HeldImpairment> hold_by_device(const Impairment& impairment);
 
-// Removes what an impairment left that is inert but visible: its ifb device and its clsact filter. Says what was found. Idempotent.
+// Removes what an impairment left that is inert but visible: its ifb devices, which a release leaves too as packets may wait there, and its
+// filters. Says what was found. Idempotent.
 UndoResult sweep_device(const Impairment& impairment);
+
+// Packets that an impairment by device, already ended, has not let go yet: sweep_device() would drop them. Throws Error.
+std::uint64_t packets_waiting(const Impairment& impairment);
 
 }  // namespace capsize

@@ -65,6 +65,7 @@ class NetPair {
     }
     near = look_up_network_namespace("/run/netns/" + near_);
     far = look_up_network_namespace("/run/netns/" + far_);
+    find_each_other();
   }
   ~NetPair() {
     for (const std::string& side : {near_, far_}) {
@@ -82,6 +83,7 @@ class NetPair {
   const std::string& far_name() const { return far_; }
 
  private:
+  void find_each_other() const;
   static std::string name(const std::string& side) {
     static int count = 0;
     return "capsize-test-" + std::to_string(::getpid()) + "-" + std::to_string(++count) + side;
@@ -167,6 +169,24 @@ inline UniqueFd connected_in(const NetworkNamespace& place, const std::string& h
   const SocketAddress address = socket_address(host, port);
   must(::connect(fd.get(), address.get(), address.size) == 0, "connect");
   return fd;
+}
+
+// The first packets wait for the neighbour to answer, over IPv6 for a second and more.
+inline void NetPair::find_each_other() const {
+  for (const std::string& host : {kFar4, kFar6}) {
+    const UniqueFd receiver = bound_in(far, host, kPort, SOCK_DGRAM);
+    const UniqueFd sender = connected_in(near, host, kPort, SOCK_DGRAM);
+    const timeval patience{0, 100'000};
+    ::setsockopt(receiver.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    char byte = 0;
+    for (int tries = 0;; ++tries) {
+      must(tries < 100, "the two ends of a wire do not find each other");
+      ::send(sender.get(), &byte, 1, 0);
+      if (::recv(receiver.get(), &byte, 1, 0) == 1) break;
+    }
+    while (::recv(receiver.get(), &byte, 1, 0) == 1) {
+    }
+  }
 }
 
 struct Arrival {

@@ -39,3 +39,12 @@ TEST_CASE("the virtual machine has a kernel with netem, and hands back output an
   CHECK(ran.out.find("qdisc netem") == 0);
   CHECK(ran.out.find("loss 7%") != std::string::npos);
 }
+
+TEST_CASE("what needs netem does what it says under Debian's kernel", "[vm]") {
+  const Folder folder;
+  ::setenv("BUILD", CAPSIZE_BINARY_DIR, 1);
+  const Ran ran = run_in_vm({"--limit", "540", "system_tests", "[netem]~[slow]", "-w", "NoTests", "-d", "yes"}, folder.path);
+  INFO(ran.out << ran.err);
+  CHECK(ran.code == 0);
+  CHECK(ran.out.find("All tests passed") != std::string::npos);
+}
