@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "injector/net/match_rules.h"
+#include "injector/net/queue_engine.h"
 #include "injector/netlink/network_namespace.h"
 #include "injector/netlink/nft_batch.h"
 #include "injector/netlink/packet_sink.h"
@@ -213,6 +214,7 @@ struct PacketRules::Impl {
   std::optional<NetlinkSocket> socket;
   std::optional<std::uint16_t> sink;
   std::optional<RuleCounts> last;  // of when it was disarmed
+  std::uint64_t place = 0;         // inode of the network namespace
 
   void add(const Impairment& impairment, const RuleAction& action) {
     const std::string what = fmt::format("adding the nftables table {}", name);
@@ -250,6 +252,7 @@ struct PacketRules::Impl {
 PacketRules::PacketRules(const Impairment& impairment, RuleAction action) : impl_(std::make_unique<Impl>()) {
   check_is_possible(impairment, action);
   impl_->name = impairment.name;
+  impl_->place = look_up_network_namespace(impairment.place.path).inode;
   close_retired();
   try {
     impl_->add(impairment, action);
@@ -291,6 +294,7 @@ void PacketRules::disarm() noexcept {
 
 void PacketRules::remove() noexcept {
   if (!impl_->socket) return;
+  const QueuesGiveWay nothing_is_held(impl_->place);
   try {
     NftBatch batch;
     batch.delete_table(impl_->family, impl_->name);

@@ -14,6 +14,7 @@
 #include "injector/base/error.h"
 #include "injector/net/dns_query.h"
 #include "injector/net/packet_bytes.h"
+#include "injector/netlink/retired_sockets.h"
 
 namespace capsize {
 namespace {
@@ -28,16 +29,34 @@ constexpr int kReadsInARow = 8;                   // batches, before what is due
 // Packets are let go this much early: about what it takes to wake up, so that the error is spread around nothing.
 constexpr Duration kEarly = std::chrono::microseconds(40);
 constexpr int kPriority = 1;                      // of real time: before all ordinary work, behind all other work of that kind
+constexpr Duration kFlood = std::chrono::milliseconds(20);  // at work for so long without a pause
+constexpr Duration kPause = std::chrono::microseconds(20);
 constexpr timespec kQuiet{0, 500'000};            // without a packet for so long, none is on its way any more
 constexpr int kMostQuietWaits = 2000;
+constexpr int kMostReadsToPass = 1000;
 
-// What keeps a delay exact on a busy host (mean error at 10 ms beside eight busy processes: 0.01 ms with it, 0.1 to 0.6 ms without). The
-// thread sleeps but when packets come, and the kernel keeps a share of each processor for others. Where we may not, we are merely later.
-void ask_for_prompt_wake_ups() {
-  sched_param param{};
-  param.sched_priority = kPriority;
-  ::sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param);
-}
+// What keeps a delay exact on a busy host: mean error at 10 ms beside eight busy processes 0.01 ms with it, 0.1 to 0.6 ms without. Only for
+// as long as the thread sleeps between packets: under a flood it would take a processor from the undo too, and then it is ordinary work.
+class PromptWakeUps {
+ public:
+  void slept(TimePoint until) {
+    busy_since_ = until;
+    if (!prompt_) set(true);
+  }
+  void busy(TimePoint now) {
+    if (prompt_ && now - busy_since_ > kFlood) set(false);
+  }
+
+ private:
+  void set(bool prompt) {
+    prompt_ = prompt;
+    sched_param param{};
+    param.sched_priority = prompt ? kPriority : 0;
+    ::sched_setscheduler(0, (prompt ? SCHED_FIFO : SCHED_OTHER) | SCHED_RESET_ON_FORK, &param);  // where we may not, we are merely later
+  }
+  TimePoint busy_since_{};
+  bool prompt_ = false;
+};
 
 bool holds(const PacketEffect& effect) { return longest_delay(effect) > Duration::zero(); }
 
@@ -90,6 +109,8 @@ class QueueEngine::Loop {
   static bool later(const Waiting& a, const Waiting& b) { return a.due != b.due ? a.due > b.due : a.order > b.order; }
 
   void wait() {
+    const TimePoint before = clock_.now();
+    prompt_.busy(before);
     if (queue_.more_to_receive()) return;
     const TimePoint wake = held_.empty() ? TimePoint::max() : held_.front().due - kEarly;
     if (wake != armed_) {
@@ -102,6 +123,8 @@ class QueueEngine::Loop {
     }
     std::array<pollfd, 3> sources = {{{queue_.fd(), POLLIN, 0}, {alarm_.fd(), POLLIN, 0}, {engine_.wake_.get(), POLLIN, 0}}};
     if (::ppoll(sources.data(), sources.size(), nullptr, nullptr) < 0 && errno != EINTR) throw system_error(errno, "packets could not be waited for");
+    const TimePoint after = clock_.now();
+    if (after - before > kPause) prompt_.slept(after);
   }
 
   // Takes in one batch. True when there were packets.
@@ -224,12 +247,15 @@ class QueueEngine::Loop {
     let_go(TimePoint::max());
     queue_.flush();
     passing_ = true;
+    // What came meanwhile goes before what comes next, which may not come through here any more.
+    for (int reads = 0; reads < kMostReadsToPass && take_in(); ++reads) queue_.flush();
     if (state == State::letting_go) {
       engine_.state_.store(State::passing, std::memory_order_release);
       engine_.state_.notify_all();
       return false;
     }
     pass_the_rest();
+    engine_.ended_ = queue_.end();
     return true;
   }
 
@@ -251,6 +277,7 @@ class QueueEngine::Loop {
   Rng bits_;
   SystemClock clock_;
   Alarm alarm_;
+  PromptWakeUps prompt_;
   TimePoint armed_ = TimePoint::max();
   std::vector<Waiting> held_;  // a heap: the next one due in front
   std::size_t held_bytes_ = 0;
@@ -291,7 +318,6 @@ std::vector<QueueEngine*>& QueueEngine::engines() {
 
 void QueueEngine::work(QueuePlan plan, PacketQueue queue, std::unique_ptr<PacketSender> sender) noexcept {
   ::pthread_setname_np(::pthread_self(), "capsize-queue");
-  ask_for_prompt_wake_ups();
   try {
     Loop(*this, std::move(plan), std::move(queue), std::move(sender)).run();
   } catch (const std::exception& problem) {
@@ -330,6 +356,10 @@ void QueueEngine::stop() noexcept {
   if (!thread_.joinable()) return;
   ask_for(State::stopping);
   thread_.join();
+  try {
+    retire(std::move(ended_));
+  } catch (const std::exception&) {  // no memory: it was closed
+  }
 }
 
 QueuesGiveWay::QueuesGiveWay(std::uint64_t place) noexcept : place_(place) {

@@ -60,7 +60,7 @@ class QueueEngine {
   // Lets go what is held, in order, and every packet from now on as it comes. Returns when that is so.
   void pass_through() noexcept;
   void resume() noexcept;  // takes its effect up again after pass_through()
-  // Waits until no packet comes any more, or a while; then closes the queue.
+  // Waits until no packet comes any more, or a while; then ends the queue.
   void stop() noexcept;
 
  private:
@@ -83,6 +83,7 @@ class QueueEngine {
   std::string broke_;  // written before `broken_` is set
   std::atomic<bool> broken_{false};
   UniqueFd wake_;
+  UniqueFd ended_;  // the socket of the queue, when the thread has ended
   std::thread thread_;  // last: it uses all of the above
 };
 

@@ -123,6 +123,16 @@ const QueueNews& PacketQueue::receive() {
   return news_;
 }
 
+UniqueFd PacketQueue::end() noexcept {
+  try {
+    WireBytes message;
+    put_unbind(message, number_, ++sequence_);
+    [[maybe_unused]] const auto sent = ::send(socket_.get(), message.data(), message.size(), 0);  // where this fails it ends with its socket
+  } catch (const std::exception&) {
+  }
+  return std::move(socket_);
+}
+
 void PacketQueue::verdict(std::uint32_t id, bool accepted, std::span<const std::uint8_t> bytes) {
   if (verdicts_.size() + bytes.size() > kFlushAt) flush();
   put_verdict(verdicts_, number_, id, accepted, bytes, ++sequence_);

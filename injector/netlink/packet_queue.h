@@ -31,7 +31,8 @@ class PacketQueue {
   void accept_as(std::uint32_t id, std::span<const std::uint8_t> bytes);  // in this form; at most kMostCopiedBytes
   void flush();
 
-  void close() noexcept { socket_.reset(); }
+  // Ends the queue: the kernel drops what it holds, and its number is free. Leaves the socket, which may wait to be closed.
+  UniqueFd end() noexcept;
 
   static constexpr unsigned kBatch = 32;
 

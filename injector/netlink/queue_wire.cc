@@ -113,6 +113,12 @@ void put_bind(WireBytes& out, std::uint16_t queue, const QueueSetup& setup, std:
   end_message(out, at);
 }
 
+void put_unbind(WireBytes& out, std::uint16_t queue, std::uint32_t sequence) {
+  const std::size_t at = begin_message(out, kConfigMessage, 0, queue, sequence);
+  put_attribute(out, NFQA_CFG_CMD, nfqnl_msg_config_cmd{NFQNL_CFG_CMD_UNBIND, 0, 0});
+  end_message(out, at);
+}
+
 void put_verdict(WireBytes& out, std::uint16_t queue, std::uint32_t id, bool accept, std::span<const std::uint8_t> replacement, std::uint32_t sequence) {
   const std::size_t at = begin_message(out, kVerdictMessage, 0, queue, sequence);
   put_attribute(out, NFQA_VERDICT_HDR, nfqnl_msg_verdict_hdr{htonl(accept ? NF_ACCEPT : NF_DROP), htonl(id)});

@@ -41,8 +41,9 @@ inline constexpr std::uint16_t kVerdictMessage = (3 << 8) | 1;  // the type of a
 // Adds nothing that is not whole; what it does not know it skips; never reads beyond `datagram`.
 void read_queue_news(std::span<const std::uint8_t> datagram, QueueNews& news);
 
-// Messages appended to `out`. The kernel answers a bind in any case, a verdict only when it failed.
+// Messages appended to `out`. The kernel answers a bind in any case, the others only when they failed.
 void put_bind(WireBytes& out, std::uint16_t queue, const QueueSetup& setup, std::uint32_t sequence);
+void put_unbind(WireBytes& out, std::uint16_t queue, std::uint32_t sequence);
 void put_verdict(WireBytes& out, std::uint16_t queue, std::uint32_t id, bool accept, std::span<const std::uint8_t> replacement, std::uint32_t sequence);
 
 }  // namespace capsize

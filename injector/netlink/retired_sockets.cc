@@ -1,13 +1,14 @@
 #include "injector/netlink/retired_sockets.h"
 
 #include <deque>
+#include <variant>
 
 namespace capsize {
 namespace {
 
 struct Retired {
   TimePoint since;
-  NetlinkSocket socket;
+  std::variant<NetlinkSocket, UniqueFd> socket;
 };
 
 std::deque<Retired>& retired() {  // oldest first
@@ -20,6 +21,11 @@ std::deque<Retired>& retired() {  // oldest first
 void retire(NetlinkSocket socket) {
   close_retired();
   retired().push_back({SystemClock().now(), std::move(socket)});
+}
+
+void retire(UniqueFd socket) {
+  close_retired();
+  if (socket) retired().push_back({SystemClock().now(), std::move(socket)});
 }
 
 Duration close_retired() {

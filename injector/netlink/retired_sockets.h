@@ -2,6 +2,7 @@
 // later it costs nothing. Traffic is normal and the table is gone before a socket comes here. Thread: control.
 #pragma once
 #include "injector/base/clock.h"
+#include "injector/base/unique_fd.h"
 #include "injector/netlink/netlink_socket.h"
 
 namespace capsize {
@@ -9,6 +10,7 @@ namespace capsize {
 inline constexpr Duration kRetiredFor = std::chrono::milliseconds(50);
 
 void retire(NetlinkSocket socket);
+void retire(UniqueFd socket);  // the same for one that held no table: closing any of netfilter waits for all tables removed before
 // Closes those that have been here long enough; returns how long the youngest of the others still has to wait, zero when none is left.
 Duration close_retired();
 
