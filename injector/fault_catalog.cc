@@ -27,6 +27,7 @@ const std::vector<FaultType>& fault_catalog() {
       net_corrupt(),
       net_reorder(),
       net_dns(),
+      net_cut_fault(),
   };
   return table;
 }

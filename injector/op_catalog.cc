@@ -1,9 +1,9 @@
 // THE table of ops: the only effects capsize has. Adding one is one file in ops/, one test, one line here.
 #include "injector/op_type.h"
 #include "injector/ops/haproxy_ops.h"
+#include "injector/ops/net_cut.h"
 #include "injector/ops/net_looks.h"
 #include "injector/ops/net_ops.h"
-#include "injector/ops/net_cut.h"
 #include "injector/ops/process_ops.h"
 
 namespace capsize {

@@ -18,6 +18,7 @@ FaultType net_duplicate();
 FaultType net_corrupt();
 FaultType net_reorder();
 FaultType net_dns();
+FaultType net_cut_fault();  // net_cut() is the op
 
 inline constexpr const char* kNetUndoDoc =
     "lets packets that are held go, and takes the rules away; by itself the kernel does so as soon as the agent is gone, however it dies";
