@@ -30,7 +30,9 @@ const QueueDiscipline* root_of(const TrafficControl& seen, int device) {
   return nullptr;
 }
 
-bool is_ours(const NetworkDevice* device) { return device != nullptr && device->name.starts_with("cpz"); }
+constexpr std::string_view kOurDevice = "cpz";
+bool is_ours(const NetworkDevice* device) { return device != nullptr && device->name.starts_with(kOurDevice); }
+std::string impairment_of(const NetworkDevice* device) { return is_ours(device) ? device->name.substr(kOurDevice.size()) : ""; }
 
 // The shapes that known tools leave, as their sources show them.
 std::string origin(const QueueDiscipline& discipline, const QueueDiscipline* root, const NetworkDevice* device) {
@@ -57,6 +59,7 @@ Symptom judge_discipline(const QueueDiscipline& discipline, const QueueDisciplin
   out.what = fmt::format("{} {} packets that leave {} ({})", discipline.kind, discipline.kind == "netem" ? "impairs" : "limits the rate of", printable(name, 32),
                          discipline.settings.empty() ? "its settings were not understood" : discipline.settings);
   out.where = place.name;
+  out.impairment = impairment_of(device);
   out.from = origin(discipline, root, device);
   out.undo = undo_discipline(discipline, name, place);
   const bool below_own_tree = discipline.parent != kRootParent && root != nullptr && root->handle != 0;
@@ -78,6 +81,7 @@ std::optional<Symptom> judge_ifb(const NetworkDevice& device, const QueueDiscipl
   out.what = fmt::format("ifb device {} is {}: packets of other devices can be sent through it to be delayed or lost{}", printable(device.name, 32), device.up ? "up" : "down",
                          redirected_to ? ", and a filter does so" : "");
   out.where = place.name;
+  out.impairment = impairment_of(&device);
   if (is_ours(&device)) out.from = "capsize";
   const std::string name = shell_word(device.name);
   out.undo = by_module ? fmt::format("{}ip link set dev {} down", place.enter, name) : fmt::format("{}ip link del dev {}", place.enter, name);
@@ -120,6 +124,7 @@ std::optional<Symptom> judge_filter(const TrafficFilter& filter, const NetworkDe
   else out.what = fmt::format("a {} filter redirects packets that {} {} to a device that is gone: they are lost", filter.kind, direction, name_of(on));
   if (to_ifb && !is_ours(to)) out.severity = to->name.starts_with("bwp") ? Gravity::suspect : Gravity::harm;
   out.where = place.name;
+  out.impairment = impairment_of(to);
   if (is_ours(to)) out.from = "capsize";
   if (to_ifb && to->name.starts_with("bwp")) out.from = "the CNI plugin \"bandwidth\" (Kubernetes): probably on purpose";
   out.undo = fmt::format("{}tc filter del dev {} {} protocol {} pref {} handle {} {}", place.enter, shell_word(on == nullptr ? "?" : on->name), show_parent(filter.parent),

@@ -28,6 +28,7 @@ Task<Examination> examine(Clock& clock, DoctorOptions options) {
     }
     if (!problem.empty()) out.unseen.push_back({std::string(check.name), problem, ""});
   }
+  mark_held(out.findings);
   sort_by_severity(out.findings);
   co_return out;
 }

@@ -117,6 +117,7 @@ std::optional<Symptom> judge_our_table(const PacketTable& table, const TableOwne
   Symptom out;
   out.kind = "table.capsize";
   out.from = "capsize";
+  out.impairment = table.name.substr(kOurTable.size());
   out.where = at(fmt::format("nftables {}", table.family), place);
   const std::string name = printable(table.name, 64);
   if (owner.pid != 0) {

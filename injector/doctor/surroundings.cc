@@ -11,6 +11,7 @@
 
 #include "injector/base/diagnostics.h"
 #include "injector/base/error.h"
+#include "injector/netlink/network_namespace.h"
 
 namespace capsize {
 namespace {
@@ -91,6 +92,7 @@ std::optional<SeenProcess> see_process(int pid) {
   out.cgroup = cgroup_path(read_small_file(folder + "cgroup").value_or(""));
   out.folder = link_target(folder + "cwd");
   out.network = inode_of(folder + "ns/net");
+  out.hidden = out.network == 0 && (errno == EACCES || errno == EPERM);
   if (out.state == 'Z' && stat->threads > 1) {  // its first thread has ended, the others live on
     for (const ThreadLook& thread : ProcFs().threads(pid)) {
       if (thread.tid != pid) out.state = thread.state, out.tracer = thread.tracer;
@@ -115,6 +117,18 @@ std::vector<SeenProcess> see_processes() {
   return out;
 }
 
+// What cannot be entered is said once, not by every check.
+bool may_enter(const NetworkPlace& place, Examination& examination) {
+  try {
+    in_network_namespace(place.where, [] {});
+    return true;
+  } catch (const Error& error) {
+    const bool ended = error.kind() == ErrorKind::unavailable || error.kind() == ErrorKind::changed;  // the last process in it, meanwhile
+    if (!ended) examination.unseen.push_back({place.name, error.fact(), "run it as root (CAP_SYS_ADMIN)"});
+    return false;
+  }
+}
+
 // Namespaces that a file keeps ("ip netns", Docker), then those that processes are in.
 std::vector<NetworkPlace> find_networks(const std::vector<SeenProcess>& processes, Examination& examination) {
   std::vector<NetworkPlace> out;
@@ -131,7 +145,7 @@ std::vector<NetworkPlace> find_networks(const std::vector<SeenProcess>& processe
   std::size_t hidden = 0;
   for (const SeenProcess& process : processes) {
     if (process.kernel_thread || process.state == 'Z') continue;
-    if (process.network == 0) ++hidden;
+    hidden += process.hidden ? 1 : 0;
     const std::string container = container_of(process.cgroup);
     add(fmt::format("/proc/{}/ns/net", process.pid), process.network,
         "network namespace of " + describe(process) + (container.empty() ? "" : ", container " + container));
@@ -139,7 +153,9 @@ std::vector<NetworkPlace> find_networks(const std::vector<SeenProcess>& processe
   if (hidden > 0) {
     examination.unseen.push_back({fmt::format("the network namespaces of {} processes", hidden), "they belong to other users", "run it as root (CAP_SYS_PTRACE)"});
   }
-  if (out.size() == kMaxNetworks) examination.unseen.push_back({fmt::format("network namespaces beyond the first {}", kMaxNetworks), "there are too many", ""});
+  const bool too_many = out.size() == kMaxNetworks;
+  std::erase_if(out, [&](const NetworkPlace& place) { return !place.where.path.empty() && !may_enter(place, examination); });
+  if (too_many) examination.unseen.push_back({fmt::format("network namespaces beyond the first {}", kMaxNetworks), "there are too many", ""});
   return out;
 }
 

@@ -27,7 +27,8 @@ struct SeenProcess {
   std::string preload;               // LD_PRELOAD of its environment
   std::string cgroup;                // its path in the cgroup 2 hierarchy, else in the first that names one
   std::string folder;                // its working directory
-  std::uint64_t network = 0;         // inode of its network namespace; 0: not ours to see
+  std::uint64_t network = 0;         // inode of its network namespace; 0: it has ended meanwhile, or ...
+  bool hidden = false;               // ... it is not ours to see
 };
 std::string describe(const SeenProcess& process);            // "process 123 (nginx)"
 std::string container_of(const std::string& cgroup_path);    // the first 12 digits of a container's id in the path; empty: none

@@ -1,6 +1,7 @@
 #include "injector/doctor/symptom.h"
 
 #include <algorithm>
+#include <set>
 
 namespace capsize {
 
@@ -12,6 +13,18 @@ std::string_view to_string(Gravity severity) {
     case Gravity::held: break;
   }
   return "held";
+}
+
+void mark_held(std::vector<Symptom>& findings) {
+  std::set<std::string> held;
+  for (const Symptom& symptom : findings) {
+    if (symptom.severity == Gravity::held && !symptom.impairment.empty()) held.insert(symptom.impairment);
+  }
+  for (Symptom& symptom : findings) {
+    if (symptom.severity != Gravity::leftover || held.count(symptom.impairment) == 0) continue;
+    symptom.severity = Gravity::held;
+    symptom.advice = "a run in progress uses it, and takes it away by itself";
+  }
 }
 
 void sort_by_severity(std::vector<Symptom>& findings) {

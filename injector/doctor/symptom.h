@@ -24,6 +24,7 @@ struct Symptom {
   std::string from;    // whose it is, as far as it can be told; empty: unknown
   std::string undo;    // the command that undoes it, for a shell of root; empty: no single command does
   std::string advice;  // what to know before, or to do instead
+  std::string impairment;  // of a network fault of capsize: the 12 digits that its table and its device have in common; else empty
   friend bool operator==(const Symptom&, const Symptom&) = default;
 };
 
@@ -42,6 +43,8 @@ struct Examination {
 
   bool clean() const { return findings.empty(); }
 };
+// A device of ours is idle only when nobody holds its table: those whose table is held are held too.
+void mark_held(std::vector<Symptom>& findings);
 void sort_by_severity(std::vector<Symptom>& findings);  // stable
 Json to_json(const Symptom& finding);
 Json to_json(const Examination& examination);

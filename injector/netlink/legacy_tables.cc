@@ -1,9 +1,11 @@
 // The tables of iptables-legacy, which nftables does not show: read through getsockopt, as iptables-legacy does itself.
 #include "injector/netlink/ruleset_look.h"
 
+#include <fmt/format.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 // The kernel's headers come behind libc's, which they then take care not to repeat.
 #include <linux/netfilter/xt_NFQUEUE.h>
 #include <linux/netfilter/xt_statistic.h>
@@ -167,6 +169,7 @@ PacketRuleset read_table(BytesView entries, const std::string& family, const std
 
 std::vector<std::string> table_names(const Layout& layout) {
   std::vector<std::string> out;
+  if (::access(layout.names, R_OK) != 0 && errno != ENOENT) throw system_error(errno, fmt::format("{} may not be read", layout.names), "run it with CAP_NET_ADMIN (as root)");
   std::ifstream file(layout.names);
   for (std::string line; std::getline(file, line);) {
     if (!line.empty() && line.size() < XT_TABLE_MAXNAMELEN) out.push_back(line);

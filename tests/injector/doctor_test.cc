@@ -371,6 +371,17 @@ TEST_CASE("containers and units are read from cgroup paths", "[doctor]") {
   CHECK(systemd_unit_of("/docker/abc") == "");
 }
 
+TEST_CASE("a device of a fault that a run in progress holds is held too, another one of ours is a leftover", "[doctor]") {
+  TrafficControl seen;
+  seen.devices = {{9, "cpz0123456789ab", "ifb", true}, {10, "cpzba9876543210", "ifb", true}};
+  auto found = judge_traffic_control(seen, kHere);
+  REQUIRE(found.size() == 2);
+  found.push_back(judge_tables({{"inet", "capsize_0123456789ab", true, false, 5}}, kHere, [](const PacketTable&) { return TableOwner{5, "capsize", true}; }).at(0));
+  mark_held(found);
+  CHECK(found[0].severity == Gravity::held);
+  CHECK(found[1].severity == Gravity::leftover);
+}
+
 TEST_CASE("symptoms come worst first, and an examination says what it did not see", "[doctor]") {
   Examination examination;
   for (const Gravity severity : {Gravity::held, Gravity::leftover, Gravity::harm, Gravity::suspect}) {
