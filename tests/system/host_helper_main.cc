@@ -50,7 +50,11 @@ Task<Json> file_read(Json args, OpContext&) {
 }
 
 Task<Applied> file_write(Json args, OpContext&) {
-  std::ofstream(text(args, "path")) << text(args, "text");
+  // Whole or not at all, also when killed in the middle: an empty file would be taken for somebody else's.
+  const std::filesystem::path path = text(args, "path");
+  const std::filesystem::path made = path.parent_path().parent_path() / (path.filename().string() + ".new");
+  std::ofstream(made) << text(args, "text");
+  std::filesystem::rename(made, path);
   Applied applied;
   co_return applied;
 }
