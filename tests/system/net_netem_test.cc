@@ -166,11 +166,13 @@ TEST_CASE("a share of packets overtakes the delayed ones", "[netem]") {
     INFO(show(way));
     const Counted seen = count_under(net, way, effect);
     CHECK(seen.arrivals.size() == kMany);
-    CHECK(overtakings(seen.arrivals) > kMany / 20);
-    std::uint64_t early = 0;
-    for (const Arrival& arrival : seen.arrivals) early += arrival.delay_ms < 150;
-    CHECK(early <= kMany / 4 + 5 * 14);  // of a machine that is slow itself, less look early
-    CHECK(early > kMany / 20);
+    std::uint64_t overtakers = 0, first_later = kMany;
+    for (auto it = seen.arrivals.rbegin(); it != seen.arrivals.rend(); ++it) {
+      overtakers += it->number > first_later;
+      first_later = std::min(first_later, it->number);
+    }
+    CHECK(overtakers <= kMany / 4 + 5 * 14);
+    CHECK(overtakers >= kMany / 10);  // who finds nobody waiting overtakes nobody
   }
 }
 
@@ -251,12 +253,12 @@ TEST_CASE("SIGKILL of its holder ends a delay at once", "[netem]") {
   const Wire net;
   for (const Way& way : {kWays[0], kWays[3]}) {
     const NetworkNamespace& place = way.hook == Hook::leave ? net.near : net.far;
-    const Impairment what = at(net, way.hook, delay_of(1s));
+    const Impairment what = at(net, way.hook, delay_of(500ms));
     DeviceHolder holder(what);
-    CHECK(median_delay(send_over(net, way.host, 50)) >= 1000);
+    CHECK(median_delay(send_over(net, way.host, 50)) >= 500);
     holder.kill();
     REQUIRE(wait_for([&] { return !look_for_table(place, what.name).there; }));
-    CHECK(median_delay(send_over(net, way.host, 50)) < 500);
+    CHECK(median_delay(send_over(net, way.host, 50)) < 250);
     CHECK(sweep_device(what).state == UndoState::undone);
   }
 }
