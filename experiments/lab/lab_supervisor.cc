@@ -254,13 +254,14 @@ void LabSupervisor::bring_up_at(int port_base) {
     }
     start_part(name, address(i), server);
   }
+  // Before the balancer starts: its first checks must not find a server that waits for the database, and take it out.
+  for (const Part& part : std::vector<Part>(parts_)) {
+    if (part.name != kDatabasePart) wait_until_answering({part.address, "GET", "/health", "", ""}, part, deadline);
+  }
   LabCommand balancer;
   // -db: in the foreground and without a master, whose worker would outlive us.
   balancer.words = {haproxy_path(), "-db", "-f", (options_.dir / "haproxy.cfg").string()};
   start_part("haproxy", address(0), balancer);
-  for (std::size_t i = database_ ? 1 : 0; i + 1 < parts_.size(); ++i) {
-    wait_until_answering({parts_[i].address, "GET", "/health", "", ""}, parts_[i], deadline);
-  }
   wait_until_answering({address(0), "POST", "/login", "user=user1&password=pw1", ""}, parts_.back(), deadline);
 }
 

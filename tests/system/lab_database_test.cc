@@ -13,6 +13,7 @@
 #include "experiments/lab/lab_database.h"
 #include "experiments/lab/lab_files.h"
 #include "tests/system/lab_fixture.h"
+#include "tests/system/machine.h"
 
 using namespace capsize;
 using namespace std::chrono_literals;
@@ -64,6 +65,14 @@ TEST_CASE("every login asks the database, which never runs as root", "[lab]") {
   REQUIRE(eventually([&] { return !find_lab_process(postmaster); }, 20s));
   CHECK(login(server, "user500", "pw500") == 503);
   CHECK(state_of(find_lab_process(pid_of(lab.info(), "auth1")).value()) == LabProcessState::running);
+}
+
+TEST_CASE("a server that waits for the database at the start is not out of service when the lab is up", "[lab]") {
+  const LabFixture lab("hardened");
+  const std::string servers = ask_haproxy(lab.variable("balancer_socket"), "show stat auth 4 -1");
+  INFO(servers);
+  CHECK(servers.find(",UP") != std::string::npos);
+  CHECK(servers.find("DOWN") == std::string::npos);
 }
 
 TEST_CASE("a database that hangs costs each login its timeout and a 503, and is asked again when it goes on", "[lab]") {
