@@ -44,7 +44,7 @@ struct Victims {
 
 int rounds() {
   const char* wanted = std::getenv("CAPSIZE_KILLS");
-  return wanted ? std::max(1, std::atoi(wanted)) : 15;  // a slice; the whole campaign: CAPSIZE_KILLS=50 tests/run system -R killed
+  return wanted ? std::max(1, std::atoi(wanted)) : 6;  // a slice; the whole campaign: CAPSIZE_KILLS=50 tests/run system -R killed
 }
 
 bool phase_began(const std::filesystem::path& out, const std::string& phase) { return read_text(out / "timeline.jsonl").find("\"phase\":\"" + phase + "\"") != std::string::npos; }
