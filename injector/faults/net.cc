@@ -61,8 +61,9 @@ std::vector<Impairment> impairments(const NetIntent& intent, const NetGround& gr
     one.seed = ground.can.mark;
     one.affected = groups[i].affected;
     const auto at_a_hook_of_ours = [&](const PacketMatch& match) { return std::any_of(one.affected.begin(), one.affected.end(), [&](const PacketMatch& ours) { return ours.hook == match.hook; }); };
-    for (const PacketMatch& match : traffic.exempt) {
-      if (at_a_hook_of_ours(match)) one.exempt.push_back(match);
+    for (const PacketMatch& match : traffic.exempt) {  // what stays on this machine is met already, when it arrives
+      const PacketMatch here = groups[i].choice.other_way ? answering(match) : match;
+      if (at_a_hook_of_ours(here)) one.exempt.push_back(here);
     }
     for (const GuardedPath& path : ground.control) {
       if (!spare_control_path) break;

@@ -33,6 +33,12 @@ Parted part(const Blocks& blocks, const Blocks& own) {
   return out;
 }
 
+bool is_loopback(const AddressBlock& block) {
+  static const AddressBlock v4 = std::get<AddressBlock>(parse_address_block("127.0.0.0/8"));
+  static const AddressBlock v6 = std::get<AddressBlock>(parse_address_block("::1"));
+  return contains(v4, block) || contains(v6, block);
+}
+
 Blocks resolved(const std::vector<NetworkPeer>& peers, const NetGround& ground) {
   Blocks out;
   for (const NetworkPeer& peer : peers) {
@@ -87,13 +93,15 @@ class Meeting {
  private:
   // What leaves; of it, what comes to `own` of this machine is met when it arrives.
   void sent_from_here(const Side& source, const Side& destination, const Blocks& own) {
-    add(Hook::leave, source, destination);
+    const bool stays_here = !source.addresses.empty() && std::all_of(source.addresses.begin(), source.addresses.end(), is_loopback);
+    if (!stays_here) add(Hook::leave, source, destination);
     if (own.empty()) return;
+    add(Hook::arrive, {source.addresses.empty() ? ground_.own : source.addresses, source.ports}, {own, destination.ports});
+    if (stays_here) return;
     PacketMatch stays;
     stays.hook = Hook::leave;
     stays.destination.addresses = ground_.own;
     if (std::find(out_.exempt.begin(), out_.exempt.end(), stays) == out_.exempt.end()) out_.exempt.push_back(std::move(stays));
-    add(Hook::arrive, {source.addresses.empty() ? ground_.own : source.addresses, source.ports}, {own, destination.ports});
   }
 
   void add(Hook hook, const Side& source, const Side& destination) {

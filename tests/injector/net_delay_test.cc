@@ -57,11 +57,17 @@ TEST_CASE("on a kernel with netem a device holds the packets, at whichever hook"
 TEST_CASE("packets that stay on this machine are met once, when they arrive, in both directions", "[net.delay]") {
   CHECK(met_by(plan_of("net.delay", "service", kService, with(kDelay, {{"direction", "in"}}))) == Words{"tcp packets to 127.0.0.1:8081 arriving"});
   CHECK(met_by(plan_of("net.delay", "service", {{"address", "[::1]:8081"}}, kDelay)) == Words{"tcp packets to [::1]:8081 arriving"});
-  const FaultPlan out = plan_of("net.delay", "service", kService, with(kDelay, {{"direction", "out"}}));
+  // What a loopback address sends never leaves, so nothing but the queue is needed for it.
+  const FaultPlan loopback = plan_of("net.delay", "service", kService, with(kDelay, {{"direction", "both"}}), kNoNetem);
+  REQUIRE(loopback.steps.size() == 1);
+  CHECK(impairment_of(loopback).affected.size() == 2);
+  CHECK(impairment_of(loopback).affected[1].hook == Hook::arrive);
+  CHECK(impairment_of(loopback).exempt.empty());
+  const FaultPlan out = plan_of("net.delay", "service", {{"address", "10.0.0.5:8081"}}, with(kDelay, {{"direction", "out"}}));
   const Impairment one = impairment_of(out);
   // Answers of a service of this machine may go anywhere: those that stay are met when they arrive, and not when they leave.
   REQUIRE(one.affected.size() == 2);
-  CHECK(describe(one.affected[0]) == "tcp packets from 127.0.0.1:8081 leaving");
+  CHECK(describe(one.affected[0]) == "tcp packets from 10.0.0.5:8081 leaving");
   CHECK(one.affected[1].hook == Hook::arrive);
   CHECK(one.affected[1].destination.addresses.size() == 4);
   REQUIRE(one.exempt.size() == 1);
@@ -95,6 +101,19 @@ TEST_CASE("without netem, TCP that leaves is late on its way back, and the summa
   CHECK(impairment_of(both, 0).name != impairment_of(both, 1).name);
   CHECK(both.intended["round_trip_ms"] == 400.0);
   CHECK(both.observe.args["impairments"].size() == 2);
+}
+
+TEST_CASE("what stays on this machine is not late twice where the way back is delayed instead", "[net.delay]") {
+  const FaultPlan plan = plan_of("net.delay", "service", {{"address", "10.0.0.5:8081"}}, with(kDelay, {{"direction", "out"}}), kNoNetem);
+  REQUIRE(plan.steps.size() == 2);
+  const Impairment back = impairment_of(plan, 0);
+  CHECK(describe(back.affected.at(0)) == "tcp packets to 10.0.0.5:8081 arriving");
+  REQUIRE(back.exempt.size() == 1);
+  CHECK(back.exempt[0].hook == Hook::arrive);
+  CHECK(back.exempt[0].source.addresses.size() == 4);
+  const Impairment here = impairment_of(plan, 1);
+  CHECK(here.affected.at(0).source.ports == std::vector<PortRange>{{8081, 8081}});
+  CHECK(here.exempt.empty());
 }
 
 TEST_CASE("what the kernel at hand cannot hold faithfully is refused, with what brings it", "[net.delay]") {

@@ -170,6 +170,8 @@ TEST_CASE("a delayed service answers later by what was asked for, and at once wh
     const TimePoint start = clock.now();
     CHECK(connect_to(family, service.port, 10000) == Outcome::connected);
     CHECK(clock.now() - start >= std::chrono::milliseconds(295));
+    CHECK(injection.plan.intended["round_trip_ms"] == 300.0);
+    CHECK(injection.plan.steps.size() == 1);
     const Effect effect = injection.effect_in_time();
     INFO(effect.because);
     CHECK(effect.bites);
