@@ -178,6 +178,7 @@ std::string named_traffic(const std::vector<PacketMatch>& matches) {
 
 FaultPlan decide_net(const NetIntent& intent, const NetAim& aim, const NetGround& ground, const std::set<std::string>& allow) {
   const MetTraffic traffic = meet_traffic(aim, intent, ground);
+  if (traffic.affected.empty()) throw Error(ErrorKind::refused, "no packet can match: what a loopback address sends never leaves this machine", "write other addresses in \"local\" or \"peers\"");
   FaultPlan plan;
   plan.allowed = network_permissions(aim, ground, traffic, allow);
   if (!ground.can.cap_net_admin) {

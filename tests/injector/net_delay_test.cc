@@ -116,6 +116,10 @@ TEST_CASE("what stays on this machine is not late twice where the way back is de
   CHECK(here.exempt.empty());
 }
 
+TEST_CASE("a choice that no packet can match is refused", "[net.delay]") {
+  says(refusal_of("net.delay", "network", network(R"({"local": ["127.0.0.1"], "peers": ["10.0.0.9"]})"), with(kDelay, {{"direction", "out"}})), ErrorKind::refused, "no packet can match");
+}
+
 TEST_CASE("what the kernel at hand cannot hold faithfully is refused, with what brings it", "[net.delay]") {
   const Json peers = network(R"({"peers": ["10.0.0.9"]})");
   const Json out = with(kDelay, {{"direction", "out"}});
