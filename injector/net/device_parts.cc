@@ -2,17 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 
 #include "injector/net/packet_rules.h"
+#include "injector/netlink/ifb_module.h"
 #include "injector/netlink/network_namespace.h"
 
 namespace capsize {
 namespace {
 
+constexpr std::size_t kFirstDigit = 3;  // behind "cpz"
 constexpr std::size_t kMostAlias = 255;
 constexpr std::string_view kClsactWord = " clsact ";
 
@@ -28,38 +28,6 @@ void try_to(F&& work) noexcept {
 bool is_redirect(const EgressFilter& filter, std::uint32_t mark) { return filter.kind == "bpf" && filter.handle == mark && filter.program == redirect_program(mark); }
 
 UndoResult result(UndoState state, std::string because, std::string remedy = {}) { return {state, std::move(because), std::move(remedy), Json::object()}; }
-
-// Loading the module ifb adds ifb0 and ifb1 to the first network namespace, which nobody asked for: they go again.
-class ModuleGifts {
- public:
-  ModuleGifts() : was_loaded_(is_loaded()) {
-    if (!was_loaded_) try_to([&] { before_ = names(); });
-  }
-  ~ModuleGifts() {
-    if (was_loaded_ || before_.empty() || !is_loaded()) return;
-    try_to([&] {
-      TrafficControl control(kFirst);
-      for (const Link& link : control.links()) {
-        const bool gift = link.kind == "ifb" && (link.name == "ifb0" || link.name == "ifb1") && !link.up && link.alias.empty() && before_.count(link.name) == 0;
-        if (gift) control.remove_link(link.index);
-      }
-    });
-  }
-  ModuleGifts(const ModuleGifts&) = delete;
-  ModuleGifts& operator=(const ModuleGifts&) = delete;
-
- private:
-  static bool is_loaded() { return ::access("/sys/module/ifb", F_OK) == 0; }
-  static std::set<std::string> names() {
-    TrafficControl control(kFirst);
-    std::set<std::string> out;
-    for (const Link& link : control.links()) out.insert(link.name);
-    return out;
-  }
-  static inline const NetworkNamespace kFirst{"/proc/1/ns/net", 0};
-  const bool was_loaded_;
-  std::set<std::string> before_;
-};
 
 class Sweep {
  public:
@@ -111,7 +79,9 @@ class Sweep {
 
 std::string leave_device_name(const Impairment& impairment) {
   std::string out = device_name(impairment);
-  out[2] = 'y';  // "cpy": there is no room for more
+  const std::size_t digit = std::string_view("0123456789abcdef").find(out.at(kFirstDigit));
+  CAPSIZE_CHECK(digit != std::string_view::npos);
+  out[kFirstDigit] = "ghijklmnopqrstuv"[digit];  // no room for more; and no other impairment's device can be called that
   return out;
 }
 
@@ -149,7 +119,7 @@ std::set<int> clsact_from_alias(const std::string& alias) {
 bool is_alias_of(const std::string& alias, const std::string& name) { return alias == name || alias.rfind(name + std::string(kClsactWord), 0) == 0; }
 
 int DeviceParts::add_ifb(const std::string& name) {
-  const ModuleGifts gifts;
+  const IfbModuleGifts gifts;
   const int index = control_.create_ifb(name, impairment_.name);
   ifbs_.push_back(index);
   return index;

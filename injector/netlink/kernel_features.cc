@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <functional>
 
+#include "injector/netlink/ifb_module.h"
 #include "injector/netlink/netlink_socket.h"
 #include "injector/netlink/nft_batch.h"
 
@@ -41,6 +42,7 @@ void try_discipline(const char* kind, std::uint32_t parent, const std::function<
 }  // namespace
 
 void try_ifb() {
+  const IfbModuleGifts gifts;
   NetlinkSocket socket(NETLINK_ROUTE);
   NetlinkWriter add;
   add.message(RTM_NEWLINK, kNew, ifinfomsg{});

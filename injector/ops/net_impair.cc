@@ -15,6 +15,9 @@
 namespace capsize {
 namespace {
 
+constexpr Duration kDrainLimit = std::chrono::seconds(2);
+constexpr Duration kDrainPoll = std::chrono::milliseconds(10);
+
 // The names of those that were let go of here: what is gone of these was undone, not never there.
 std::set<std::string>& let_go() {
   static std::set<std::string> names;
@@ -98,8 +101,22 @@ UndoResult restore(const Impairment& impairment) {
   return {UndoState::nothing_to_undo, fmt::format("there is no nftables table {}: it went with its holder, or was never there", impairment.name), "", {}};
 }
 
+// Packets that are still to come out of a device; none when it cannot be told, or while its table holds: then more would come.
+std::uint64_t still_waiting(const Impairment& impairment) {
+  try {
+    return impairment.backend == ImpairBackend::device && !look_for_table(impairment.place, impairment.name).there ? packets_waiting(impairment) : 0;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
 Task<UndoResult> undo(Json args, OpContext& context) {
   const Impairment impairment = impairment_from_json(args);
+  // What a delay still holds is let go before the device is removed, unless that takes too long.
+  const TimePoint end = context.clock.now() + kDrainLimit;
+  while (still_waiting(impairment) > 0 && context.clock.now() < end) {
+    co_await context.clock.sleep(kDrainPoll);
+  }
   const UndoResult result = restore(impairment);
   for (Duration wait = close_retired(); wait > Duration(); wait = close_retired()) {
     co_await context.clock.sleep(wait);

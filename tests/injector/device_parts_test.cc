@@ -38,5 +38,7 @@ TEST_CASE("the devices of one impairment have names that fit, and differ", "[dev
   Impairment impairment;
   impairment.name = "capsize_0123456789ab";
   CHECK(device_name(impairment) == "cpz0123456789ab");
-  CHECK(leave_device_name(impairment) == "cpy0123456789ab");
+  CHECK(leave_device_name(impairment) == "cpzg123456789ab");
+  impairment.name = "capsize_f123456789ab";
+  CHECK(leave_device_name(impairment) == "cpzv123456789ab");
 }
