@@ -138,6 +138,7 @@ void look(const Surroundings& here, Examination& examination) {
       auto found = judge_traffic_control(look_at_traffic_control(place.where), place);
       std::move(found.begin(), found.end(), std::back_inserter(examination.findings));
     } catch (const Error& error) {
+      if (!still_there(place)) continue;
       examination.unseen.push_back({"the queueing disciplines of " + (place.name.empty() ? "this host" : place.name), error.fact(), error.remedy()});
     }
   }

@@ -173,6 +173,7 @@ void look_at(const std::string& what, const NetworkPlace& place, Examination& ex
     auto found = look();
     std::move(found.begin(), found.end(), std::back_inserter(examination.findings));
   } catch (const Error& error) {
+    if (!still_there(place)) return;
     examination.unseen.push_back({what + " of " + (place.name.empty() ? "this host" : place.name), error.fact(), error.kind() == ErrorKind::privilege ? kNeedsAdmin : error.remedy()});
   }
 }

@@ -123,8 +123,7 @@ bool may_enter(const NetworkPlace& place, Examination& examination) {
     in_network_namespace(place.where, [] {});
     return true;
   } catch (const Error& error) {
-    const bool ended = error.kind() == ErrorKind::unavailable || error.kind() == ErrorKind::changed;  // the last process in it, meanwhile
-    if (!ended) examination.unseen.push_back({place.name, error.fact(), "run it as root (CAP_SYS_ADMIN)"});
+    if (still_there(place)) examination.unseen.push_back({place.name, error.fact(), "run it as root (CAP_SYS_ADMIN)"});
     return false;
   }
 }
@@ -180,6 +179,8 @@ std::string systemd_unit_of(const std::string& path) {
   }
   return "";
 }
+
+bool still_there(const NetworkPlace& place) { return place.where.path.empty() || inode_of(place.where.path) == place.where.inode; }
 
 const SeenProcess* Surroundings::process(int pid) const {
   const auto found = std::lower_bound(processes.begin(), processes.end(), pid, [](const SeenProcess& process, int wanted) { return process.pid < wanted; });

@@ -41,6 +41,8 @@ struct NetworkPlace {
   std::string enter;        // what a command is prefixed with to run there: "nsenter --net=/run/netns/blue "; empty: our own
 };
 
+bool still_there(const NetworkPlace& place);  // false: it ended while we looked, which is nobody's fault
+
 struct DoctorOptions {
   std::vector<std::string> haproxy_sockets;  // those to ask beside the ones that are found
   std::filesystem::path state;               // of capsize
