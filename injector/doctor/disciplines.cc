@@ -30,9 +30,12 @@ const QueueDiscipline* root_of(const TrafficControl& seen, int device) {
   return nullptr;
 }
 
-constexpr std::string_view kOurDevice = "cpz";
-bool is_ours(const NetworkDevice* device) { return device != nullptr && device->name.starts_with(kOurDevice); }
-std::string impairment_of(const NetworkDevice* device) { return is_ours(device) ? device->name.substr(kOurDevice.size()) : ""; }
+// "cpz" or "cpy", and the 12 digits of the impairment.
+constexpr std::size_t kOurPrefix = 3;
+bool is_ours(const NetworkDevice* device) {
+  return device != nullptr && (device->name.starts_with("cpz") || device->name.starts_with("cpy")) && device->name.find_first_not_of("0123456789abcdef", kOurPrefix) == std::string::npos;
+}
+std::string impairment_of(const NetworkDevice* device) { return is_ours(device) ? device->name.substr(kOurPrefix) : ""; }
 
 // The shapes that known tools leave, as their sources show them.
 std::string origin(const QueueDiscipline& discipline, const QueueDiscipline* root, const NetworkDevice* device) {

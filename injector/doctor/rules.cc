@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cctype>
 #include <functional>
+#include <map>
 #include <regex>
+#include <tuple>
 
 #include "injector/base/diagnostics.h"
 #include "injector/base/error.h"
@@ -60,12 +62,19 @@ std::string delete_rule(const PacketRule& rule, const NetworkPlace& place) {
   return fmt::format("{}nft delete rule {} {} {} handle {}", place.enter, rule.family, shell_word(rule.table), shell_word(rule.chain), rule.handle);
 }
 
-std::string delete_chain(const PacketChain& chain, const std::vector<PacketRule>& rules, const NetworkPlace& place) {
-  std::string out;
-  for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule) {  // from the last: the numbers of those before stay
-    const bool jumps_here = rule->verdict == PacketRule::Verdict::jump && rule->jumps_to == chain.name && rule->family == chain.family && rule->table == chain.table && rule->legacy == chain.legacy;
-    if (jumps_here) out += delete_rule(*rule, place) + " && ";
+std::vector<PacketRule> jumps_to(const PacketChain& chain, const std::vector<PacketRule>& rules) {
+  std::vector<PacketRule> out;
+  for (const PacketRule& rule : rules) {
+    const bool same_table = rule.family == chain.family && rule.table == chain.table && rule.legacy == chain.legacy;
+    if (same_table && rule.verdict == PacketRule::Verdict::jump && rule.jumps_to == chain.name) out.push_back(rule);
   }
+  return out;
+}
+
+// After the rules that lead to it.
+std::string delete_chain(const PacketChain& chain, const std::vector<PacketRule>& jumps, const NetworkPlace& place) {
+  std::string out;
+  for (const PacketRule& rule : jumps) out += delete_rule(rule, place) + " && ";
   if (chain.legacy) {
     const std::string begin = fmt::format("{}{} -t {}", place.enter, legacy_program(chain.family), shell_word(chain.table));
     return out + fmt::format("{} -F {} && {} -X {}", begin, shell_word(chain.name), begin, shell_word(chain.name));
@@ -109,7 +118,50 @@ std::optional<Symptom> judge_rule(const PacketRule& rule, const NetworkPlace& pl
   } else {
     return std::nullopt;
   }
-  if (rule.legacy) out.advice += std::string(out.advice.empty() ? "" : "; ") + "its number changes when a rule before it goes: look again before the next";
+  return out;
+}
+
+std::optional<Symptom> judge_chain(const PacketChain& chain, const std::vector<PacketRule>& rules, const NetworkPlace& place) {
+  const KnownName* tool = known_chain(chain.name);
+  if (tool == nullptr) return std::nullopt;
+  const auto inside = std::count_if(rules.begin(), rules.end(), [&](const PacketRule& rule) {
+    return rule.chain == chain.name && rule.table == chain.table && rule.family == chain.family && rule.legacy == chain.legacy && rule.verdict != PacketRule::Verdict::other;
+  });
+  Symptom out;
+  out.kind = "chain.chaos";
+  out.severity = inside > 0 ? Gravity::harm : Gravity::leftover;
+  out.what = fmt::format("chain {} of a chaos tool is there, {}", printable(chain.name, 64), inside > 0 ? fmt::format("with {} rules that stop or steer packets", inside) : "and does nothing");
+  out.where = at(fmt::format("{} {}, table {}", chain.legacy ? "iptables-legacy" : "nftables", chain.family, printable(chain.table, 64)), place);
+  out.from = tool->tool;
+  out.undo = delete_chain(chain, jumps_to(chain, rules), place);
+  return out;
+}
+
+// Rules of iptables-legacy have numbers instead of names, which move when a rule before them goes: what is found in one of its tables is
+// one symptom with one command, which deletes from the last rule up, so that commands can be run one after the other.
+struct LegacyFinds {
+  std::vector<Symptom> parts;
+  std::vector<PacketRule> rules;    // to delete
+  std::vector<PacketChain> chains;  // to delete then
+  std::string family() const { return rules.empty() ? chains.front().family : rules.front().family; }
+  std::string table() const { return rules.empty() ? chains.front().table : rules.front().table; }
+};
+
+Symptom one_of(LegacyFinds finds, const NetworkPlace& place) {
+  std::sort(finds.rules.begin(), finds.rules.end(), [](const PacketRule& a, const PacketRule& b) { return std::tie(a.chain, b.place) < std::tie(b.chain, a.place); });
+  std::vector<std::string> commands;
+  for (const PacketRule& rule : finds.rules) commands.push_back(delete_rule(rule, place));
+  for (const PacketChain& chain : finds.chains) commands.push_back(delete_chain(chain, {}, place));
+  sort_by_severity(finds.parts);
+  Symptom out = finds.parts.front();
+  out.undo.clear();
+  for (const std::string& command : commands) out.undo += (out.undo.empty() ? "" : " && ") + command;
+  if (finds.parts.size() == 1) return out;
+  out.kind = "rules.legacy";
+  out.what = fmt::format("{} things in one table of iptables-legacy: ", finds.parts.size());
+  for (std::size_t i = 0; i < finds.parts.size(); ++i) out.what += (i == 0 ? "" : "; ") + finds.parts[i].what;
+  out.where = at(fmt::format("iptables-legacy {}, table {}", finds.family(), finds.table()), place);
+  out.advice = "the command undoes all of them; to keep one, leave its part out: rules are deleted from the last up, as their numbers move";
   return out;
 }
 
@@ -207,33 +259,39 @@ std::vector<Symptom> judge_tables(const std::vector<PacketTable>& tables, const 
 
 std::vector<Symptom> judge_rules(const PacketRuleset& seen, const NetworkPlace& place) {
   std::vector<Symptom> out;
+  std::map<std::string, LegacyFinds> legacy;  // by family and table
   for (const PacketChain& chain : seen.chains) {
-    const KnownName* tool = known_chain(chain.name);
-    if (tool == nullptr) continue;
-    Symptom finding;
-    finding.kind = "chain.chaos";
-    const auto inside = std::count_if(seen.rules.begin(), seen.rules.end(), [&](const PacketRule& rule) {
-      return rule.chain == chain.name && rule.table == chain.table && rule.family == chain.family && rule.verdict != PacketRule::Verdict::other;
-    });
-    finding.severity = inside > 0 ? Gravity::harm : Gravity::leftover;
-    finding.what = fmt::format("chain {} of a chaos tool is there, {}", printable(chain.name, 64), inside > 0 ? fmt::format("with {} rules that stop or steer packets", inside) : "and does nothing");
-    finding.where = at(fmt::format("{} {}, table {}", chain.legacy ? "iptables-legacy" : "nftables", chain.family, printable(chain.table, 64)), place);
-    finding.from = tool->tool;
-    finding.undo = delete_chain(chain, seen.rules, place);
-    out.push_back(std::move(finding));
+    auto finding = judge_chain(chain, seen.rules, place);
+    if (!finding) continue;
+    if (!chain.legacy) {
+      out.push_back(std::move(*finding));
+      continue;
+    }
+    LegacyFinds& finds = legacy[chain.family + " " + chain.table];
+    finds.parts.push_back(std::move(*finding));
+    finds.chains.push_back(chain);
+    const auto jumps = jumps_to(chain, seen.rules);
+    finds.rules.insert(finds.rules.end(), jumps.begin(), jumps.end());
   }
   const auto is_told_already = [&](const PacketRule& rule) {
     const bool owned = std::any_of(seen.tables.begin(), seen.tables.end(), [&](const PacketTable& table) {
       return table.family == rule.family && table.name == rule.table && (table.owned || table.name.starts_with(kOurTable));
     });
-    return owned || known_chain(rule.chain) != nullptr;
+    return (owned && !rule.legacy) || known_chain(rule.chain) != nullptr;
   };
-  std::vector<Symptom> rules;
-  for (auto rule = seen.rules.rbegin(); rule != seen.rules.rend(); ++rule) {  // the last first, so that numbers stay right when undone in order
-    if (is_told_already(*rule)) continue;
-    if (auto finding = judge_rule(*rule, place)) rules.push_back(std::move(*finding));
+  for (const PacketRule& rule : seen.rules) {
+    if (is_told_already(rule)) continue;
+    auto finding = judge_rule(rule, place);
+    if (!finding) continue;
+    if (!rule.legacy) {
+      out.push_back(std::move(*finding));
+      continue;
+    }
+    LegacyFinds& finds = legacy[rule.family + " " + rule.table];
+    finds.parts.push_back(std::move(*finding));
+    finds.rules.push_back(rule);
   }
-  std::move(rules.begin(), rules.end(), std::back_inserter(out));
+  for (auto& [table, finds] : legacy) out.push_back(one_of(std::move(finds), place));
   return out;
 }
 

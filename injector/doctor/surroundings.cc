@@ -141,16 +141,17 @@ std::vector<NetworkPlace> find_networks(const std::vector<SeenProcess>& processe
   for (const MountLine& mount : parse_mounts(read_small_file("/proc/self/mountinfo").value_or(""))) {
     if (mount.type == "nsfs" && mount.root.starts_with("net:[")) add(mount.path, inode_of(mount.path), "network namespace " + mount.path);
   }
-  std::size_t hidden = 0;
+  std::vector<std::string> hidden;
   for (const SeenProcess& process : processes) {
     if (process.kernel_thread || process.state == 'Z') continue;
-    hidden += process.hidden ? 1 : 0;
+    if (process.hidden) hidden.push_back(describe(process));
     const std::string container = container_of(process.cgroup);
     add(fmt::format("/proc/{}/ns/net", process.pid), process.network,
         "network namespace of " + describe(process) + (container.empty() ? "" : ", container " + container));
   }
-  if (hidden > 0) {
-    examination.unseen.push_back({fmt::format("the network namespaces of {} processes", hidden), "they belong to other users", "run it as root (CAP_SYS_PTRACE)"});
+  if (!hidden.empty()) {
+    const std::string who = hidden.size() == 1 ? "the network namespace of " + hidden[0] : fmt::format("the network namespaces of {} processes, among them {}", hidden.size(), hidden[0]);
+    examination.unseen.push_back({who, "the kernel does not let this user look", "run it as root (CAP_SYS_PTRACE)"});
   }
   const bool too_many = out.size() == kMaxNetworks;
   std::erase_if(out, [&](const NetworkPlace& place) { return !place.where.path.empty() && !may_enter(place, examination); });

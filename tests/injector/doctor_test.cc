@@ -153,11 +153,11 @@ TEST_CASE("rules that drop by chance, queue, redirect or count connections are f
   legacy.family = "ip6";
   seen.rules = {loss, limit, queue, rule("PREROUTING", Verdict::redirect), legacy};
   const auto found = judge_rules(seen, kBlue);
-  REQUIRE(kinds(found) == Kinds{"rule.loss", "rule.redirect", "rule.queue", "rule.connections", "rule.loss"});  // last first
-  CHECK(found[0].undo == "nsenter --net=/run/netns/blue ip6tables-legacy -t filter -D INPUT 3");
-  CHECK(found[4].undo == "nsenter --net=/run/netns/blue nft delete rule ip filter INPUT handle 7");
-  CHECK(found[4].severity == Gravity::harm);
+  REQUIRE(kinds(found) == Kinds{"rule.loss", "rule.connections", "rule.queue", "rule.redirect", "rule.loss"});
+  CHECK(found[0].undo == "nsenter --net=/run/netns/blue nft delete rule ip filter INPUT handle 7");
+  CHECK(found[0].severity == Gravity::harm);
   CHECK(found[2].what.find("NFQUEUE 4") != std::string::npos);
+  CHECK(found[4].undo == "nsenter --net=/run/netns/blue ip6tables-legacy -t filter -D INPUT 3");
 }
 
 TEST_CASE("a chain of a known tool is one symptom with what is in it, and goes after the rules that lead to it", "[doctor]") {
@@ -171,9 +171,7 @@ TEST_CASE("a chain of a known tool is one symptom with what is in it, and goes a
   legacy_jump.legacy = true;
   legacy_jump.jumps_to = "blockade-86c6c42ff9-p1";
   legacy_jump.place = 1;
-  PacketRule second_jump = legacy_jump;
-  second_jump.place = 2;
-  seen.rules = {jump, loss, legacy_jump, second_jump};
+  seen.rules = {jump, loss, legacy_jump};
   const auto found = judge_rules(seen, kHere);
   REQUIRE(kinds(found) == Kinds{"chain.chaos", "chain.chaos"});
   CHECK(found[0].from == "Chaos Mesh or chaosd");
@@ -181,8 +179,30 @@ TEST_CASE("a chain of a known tool is one symptom with what is in it, and goes a
   CHECK(found[0].undo == "nft delete rule ip filter INPUT handle 7 && nft flush chain ip filter CHAOS-INPUT && nft delete chain ip filter CHAOS-INPUT");
   CHECK(found[1].from == "Blockade");
   CHECK(found[1].severity == Gravity::leftover);
-  CHECK(found[1].undo ==
-        "iptables-legacy -t filter -D FORWARD 2 && iptables-legacy -t filter -D FORWARD 1 && iptables-legacy -t filter -F blockade-86c6c42ff9-p1 && iptables-legacy -t filter -X blockade-86c6c42ff9-p1");
+  CHECK(found[1].undo == "iptables-legacy -t filter -D FORWARD 1 && iptables-legacy -t filter -F blockade-86c6c42ff9-p1 && iptables-legacy -t filter -X blockade-86c6c42ff9-p1");
+}
+
+TEST_CASE("what is found in one table of iptables-legacy is undone by one command, from the last rule up", "[doctor]") {
+  PacketRuleset seen;
+  seen.chains = {{"ip", "filter", "CHAOS-INPUT", true}};
+  const auto legacy = [](const std::string& chain, int place, Verdict verdict, const std::string& jump) {
+    PacketRule out = rule(chain, verdict);
+    out.legacy = true;
+    out.place = place;
+    out.jumps_to = jump;
+    return out;
+  };
+  PacketRule loss = legacy("INPUT", 3, Verdict::drop, "");
+  loss.random = true;
+  seen.rules = {legacy("INPUT", 1, Verdict::jump, "CHAOS-INPUT"), legacy("INPUT", 2, Verdict::drop, ""), loss, legacy("INPUT", 9, Verdict::queue, ""), legacy("FORWARD", 2, Verdict::jump, "CHAOS-INPUT"),
+                legacy("CHAOS-INPUT", 1, Verdict::drop, "")};
+  const auto found = judge_rules(seen, kHere);
+  REQUIRE(kinds(found) == Kinds{"rules.legacy"});
+  CHECK(found[0].severity == Gravity::harm);
+  CHECK(found[0].what.find("3 things") == 0);
+  CHECK(found[0].undo ==
+        "iptables-legacy -t filter -D FORWARD 2 && iptables-legacy -t filter -D INPUT 9 && iptables-legacy -t filter -D INPUT 3 && iptables-legacy -t filter -D INPUT 1 && "
+        "iptables-legacy -t filter -F CHAOS-INPUT && iptables-legacy -t filter -X CHAOS-INPUT");
 }
 
 TEST_CASE("what is in an owned table is told with the table alone", "[doctor]") {
@@ -373,7 +393,7 @@ TEST_CASE("containers and units are read from cgroup paths", "[doctor]") {
 
 TEST_CASE("a device of a fault that a run in progress holds is held too, another one of ours is a leftover", "[doctor]") {
   TrafficControl seen;
-  seen.devices = {{9, "cpz0123456789ab", "ifb", true}, {10, "cpzba9876543210", "ifb", true}};
+  seen.devices = {{9, "cpz0123456789ab", "ifb", true}, {10, "cpyba9876543210", "ifb", true}};
   auto found = judge_traffic_control(seen, kHere);
   REQUIRE(found.size() == 2);
   found.push_back(judge_tables({{"inet", "capsize_0123456789ab", true, false, 5}}, kHere, [](const PacketTable&) { return TableOwner{5, "capsize", true}; }).at(0));
