@@ -66,10 +66,13 @@ Diagnostics in_order(const Diagnostics& found) {
 
 // A command line is seen by every user of the machine.
 void check_commands(const Playbook& playbook, const std::vector<std::string>& secrets, Diagnostics& diagnostics) {
-  for (const auto& [name, via] : playbook.hosts) {
-    if (mentions(Json(via), secrets)) {
-      diagnostics.add_key(pointer_join("/hosts", name) + "/via", "a secret in a command line, where every user of the machine can read it", "let the command take it from a file or its environment");
-    }
+  const auto check = [&](const std::string& pointer, const Json& words) {
+    if (!mentions(words, secrets)) return;
+    diagnostics.add_key(pointer, "a secret in a command line, where every user of the machine can read it", "let the command take it from a file or its environment");
+  };
+  for (const auto& [name, via] : playbook.hosts) check(pointer_join("/hosts", name) + "/via", Json(via));
+  for (const auto& [name, probe] : playbook.probes) {
+    if (probe.probe == "exec") check(pointer_join("/probes", name) + "/command", probe.params.at("command"));
   }
 }
 

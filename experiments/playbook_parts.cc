@@ -4,6 +4,8 @@
 
 #include <charconv>
 
+#include "injector/base/command_line.h"
+
 namespace capsize {
 namespace {
 
@@ -31,15 +33,6 @@ Rule<Part<kind>> some(const char* remedy) {
             return Mistake{"it is empty", remedy};
           },
           part_info(kind).is_list ? Json{{"minItems", 1}} : Json{{"minProperties", 1}}};
-}
-
-Rule<std::vector<std::string>> command_line() {
-  return {[](const std::vector<std::string>& words) -> std::optional<Mistake> {
-            if (words.size() > 64) return Mistake{"a command of more than 64 words", "put it in a script, and name the script"};
-            if (words.front().empty()) return Mistake{"a command without a name", "write the program first, as [\"ssh\", \"edge-1\"]"};
-            return std::nullopt;
-          },
-          nullptr};
 }
 
 Rule<std::string> measure_name() {

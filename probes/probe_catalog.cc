@@ -19,6 +19,7 @@ const std::vector<ProbeType>& probe_catalog() {
       balancer_shares(),
       tcp_connect(),
       http_get(),
+      exec_probe(),
   };
   return table;
 }

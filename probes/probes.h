@@ -8,5 +8,6 @@ const ProbeType& login_http();
 const ProbeType& balancer_shares();
 const ProbeType& tcp_connect();
 const ProbeType& http_get();
+const ProbeType& exec_probe();
 
 }  // namespace capsize

@@ -80,19 +80,35 @@ Child spawn(const SpawnRequest& request) {
   return child;
 }
 
-bool reap(const Child& child, std::string& how) {
-  siginfo_t info = {};
-  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG) != 0) {
-    how = "nobody knows how";
-    return errno == ECHILD;
-  }
-  if (info.si_pid == 0) return false;
-  how = info.si_code == CLD_EXITED ? fmt::format("exit code {}", info.si_status) : fmt::format("signal {}", info.si_status);
-  return true;
+std::string describe(const Ended& ended) {
+  if (ended.by == Ended::By::unknown) return "nobody knows how";
+  return fmt::format("{} {}", ended.by == Ended::By::exit ? "exit code" : "signal", ended.number);
 }
+
+namespace {
+
+std::optional<Ended> how_if_ended(const Child& child, int options) {
+  siginfo_t info = {};
+  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG | options) != 0) {
+    if (errno == ECHILD) return Ended{};
+    return std::nullopt;
+  }
+  if (info.si_pid == 0) return std::nullopt;
+  return Ended{info.si_code == CLD_EXITED ? Ended::By::exit : Ended::By::signal, info.si_status};
+}
+
+}  // namespace
+
+std::optional<Ended> reap(const Child& child) { return how_if_ended(child, 0); }
+
+Ended how_it_ended(const Child& child) { return how_if_ended(child, WNOWAIT).value_or(Ended{}); }
 
 void kill_child(const Child& child) {
   if (child.pidfd) syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);
+}
+
+void kill_session(const Child& child) {
+  if (child.pid > 0) kill(-child.pid, SIGKILL);  // its number cannot be another group's while it is not reaped
 }
 
 Task<> wait_for_end(int pidfd) {

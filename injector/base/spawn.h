@@ -1,6 +1,7 @@
 // Starts a program with exactly the descriptors it is meant to have, in a session of its own, out of reach of a terminal's Ctrl-C.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,10 +21,18 @@ struct Child {
   UniqueFd pidfd;
 };
 
-Child spawn(const SpawnRequest& request);          // throws Error
-bool reap(const Child& child, std::string& how);   // has it ended? `how`: "exit code 1", "signal 9"; does not wait
-void kill_child(const Child& child);               // SIGKILL, through the pidfd
-Task<> wait_for_end(int pidfd);                    // cancellable; does not reap
+struct Ended {
+  enum class By { exit, signal, unknown } by = By::unknown;
+  int number = 0;  // the exit code, or the signal
+};
+std::string describe(const Ended& ended);  // "exit code 1", "signal 9"
+
+Child spawn(const SpawnRequest& request);         // throws Error
+std::optional<Ended> reap(const Child& child);    // nothing: it has not ended; does not wait
+Ended how_it_ended(const Child& child);           // of one that has ended; does not reap
+void kill_child(const Child& child);              // SIGKILL, through the pidfd
+void kill_session(const Child& child);            // SIGKILL to it and all it has started; only before it was reaped
+Task<> wait_for_end(int pidfd);                   // cancellable; does not reap
 
 // Both ends closed on exec. Throws Error.
 struct Pipe {

@@ -97,9 +97,8 @@ struct AgentLink::State : std::enable_shared_from_this<State> {
 Task<std::string> AgentLink::State::how_it_ended(std::shared_ptr<State> state) {
   auto waiting = within<void>(state->clock, kEndPause, wait_for_end(state->child.pidfd.get()));
   co_await settle(std::move(waiting));
-  std::string how;
-  const bool ended = reap(state->child, how);
-  co_return ended ? how : std::string("its output ended");
+  const auto ended = reap(state->child);
+  co_return ended ? describe(*ended) : std::string("its output ended");
 }
 
 Task<> AgentLink::State::read_replies(std::shared_ptr<State> state) {

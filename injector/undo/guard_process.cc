@@ -129,9 +129,8 @@ Task<> ping(std::shared_ptr<Link> link) {
 
 Task<> watch(std::shared_ptr<Link> link) {
   co_await wait_for_end(link->child.pidfd.get());
-  std::string how;
-  reap(link->child, how);
-  link->lose("the guard ended by itself: " + how);
+  const auto ended = reap(link->child);
+  link->lose("the guard ended by itself: " + describe(ended.value_or(Ended{})));
 }
 
 Task<> wait_for(std::shared_ptr<Answer> answer) {
