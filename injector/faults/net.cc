@@ -116,7 +116,9 @@ Json intended_json(const NetIntent& intent, const std::vector<Impairment>& all, 
     for (const PacketMatch& match : one.affected) out["traffic"].push_back(describe(match));
   }
   for (const Group& group : groups) out["back_ends"].push_back(group.choice.because);
-  out["counted"] = std::all_of(all.begin(), all.end(), [](const Impairment& one) { return one.backend != ImpairBackend::device; });
+  // A device counts what it drops, doubles and lets through, but not what it corrupts, lets overtake, or how long it holds.
+  const bool by_device = std::any_of(all.begin(), all.end(), [](const Impairment& one) { return one.backend == ImpairBackend::device; });
+  out["counted"] = !by_device || effect.loss || effect.duplicate || effect.rate;
   const int ways = intent.direction == Direction::both ? 2 : 1;
   if (effect.delay) {
     out["delay_ms"] = milliseconds(effect.delay->delay);
@@ -127,7 +129,7 @@ Json intended_json(const NetIntent& intent, const std::vector<Impairment>& all, 
   if (effect.duplicate) out["share"] = *effect.duplicate;
   if (effect.corrupt) out["share"] = *effect.corrupt;
   if (effect.reorder) out["share"] = effect.reorder->share;
-  if (effect.rate) out["bytes_per_second"] = effect.rate->bytes_per_second;
+  if (effect.rate) out["bytes_per_second"] = effect.rate->bytes_per_second, out["burst_bytes"] = effect.rate->burst_bytes;
   return out;
 }
 

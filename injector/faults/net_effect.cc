@@ -14,12 +14,15 @@ constexpr double kSigmas = 4;               // of the binomial interval: one in 
 constexpr double kBurstFactor = 3;          // bursts come in few runs: their share may be off by this factor
 constexpr double kGrossly = 3;              // an echo more than this many times the intended delay ...
 constexpr double kGrosslyMs = 250;          // ... and this, has another cause
+constexpr double kRateTolerance = 1.25;     // a rate may seem higher by this: what passed last is counted, but not the time it took
+constexpr double kLargestPacket = 65554;    // bytes: a token bucket that could not let this through at once would drop such packets always
 constexpr double kOverflowAllowed = 0.05;   // share of packets that passed untouched because a queue of ours was full
 
 struct Counted {
   double matched = 0, bytes = 0, dropped = 0, delayed = 0, duplicated = 0, corrupted = 0, reordered = 0, answered = 0, overflowed = 0, lost = 0;
   double delay_sum = 0;   // mean times packets
   double others = 0;      // of `matched`, those that were not our own echo's
+  double passed_bytes = 0, held_back = 0;  // of a rate
   double held_seconds = 0;
   std::string problem;    // why nothing is known; empty: it is
 };
@@ -46,6 +49,8 @@ Counted count(const Json& after) {
     out.answered += number(counts, "answered");
     out.overflowed += number(counts, "overflowed");
     out.lost += number(counts, "lost_by_us");
+    out.passed_bytes += number(counts, "passed_bytes");
+    out.held_back += number(counts, "held_back");
     out.delay_sum += number(counts, "mean_delay_ms") * number(counts, "delayed");
     out.others += number(one, "others");
     out.held_seconds = std::max(out.held_seconds, number(one, "held_ms") / 1000);
@@ -127,6 +132,7 @@ Verdict judge_share(const Json& intended, double hits, double all, const char* d
   const double share = number(intended, "share");
   if (!intended.value("counted", true) && hits == 0) return {true, fmt::format("{} of them intended to be {}; this back end does not count them", percent(share), done)};
   std::string words = fmt::format("{:.0f} {}, {} ({} intended)", hits, done, percent(hits / all), percent(share));
+  if (hits == 0) return {false, words + ": none yet"};
   if (all * share < kEnoughToJudge) return {false, words + ": too few to tell"};
   if (intended.value("bursts", false)) {
     const bool near = hits / all >= share / kBurstFactor && hits / all <= std::min(1.0, share * kBurstFactor);
@@ -141,10 +147,12 @@ Verdict judge_share(const Json& intended, double hits, double all, const char* d
 Verdict judge_rate(const Json& intended, const Counted& counted) {
   const double limit = number(intended, "bytes_per_second");
   if (counted.held_seconds <= 0) return {false, "it has just begun"};
-  const double offered = counted.bytes / counted.held_seconds;
-  std::string words = fmt::format("{:.0f} kB/s came, at most {:.0f} kB/s pass, {:.0f} packets dropped", offered / 1000, limit / 1000, counted.dropped);
-  const bool reached = counted.dropped > 0 || offered >= limit / 2;
-  return {reached, words + (reached ? "" : ": so little traffic that the limit was not felt")};
+  const double kilobytes = 1000 * counted.held_seconds;
+  std::string words = fmt::format("{:.1f} kB/s came and {:.1f} kB/s passed ({:.1f} kB/s at most intended), {:.0f} packets dropped", counted.bytes / kilobytes, counted.passed_bytes / kilobytes, limit / 1000,
+                                  counted.dropped);
+  if (counted.passed_bytes > kRateTolerance * limit * counted.held_seconds + std::max(kLargestPacket, number(intended, "burst_bytes"))) return {false, words + ": more than was intended"};
+  const bool felt = counted.dropped > 0 || counted.held_back > 0;
+  return {felt, words + (felt ? "" : ": so little traffic that the limit was not felt")};
 }
 
 Verdict judge_refusal(const Counted& counted, const Echo& before, const Echo& after) {

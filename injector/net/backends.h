@@ -18,6 +18,8 @@ struct ImpairCounts {
   std::uint64_t overflowed = 0;  // let through untouched because a queue of ours was full: a run with any is suspect
   std::uint64_t lost_by_us = 0;  // held packets that the kernel dropped, as when anybody deletes a chain in the namespace: suspect too
   double mean_delay_ms = 0;      // measured, of `delayed`
+  std::uint64_t passed_bytes = 0;  // of a rate: what it let through
+  std::uint64_t held_back = 0;     // of a rate: times that packets had to wait for it
 };
 Json to_json(const ImpairCounts& counts);
 

@@ -95,16 +95,20 @@ class DeviceHold final : public HeldImpairment {
 
   ImpairCounts counts() override {
     ImpairCounts out;
+    std::uint64_t seen = 0;  // by the disciplines, before the rules are asked: a packet that comes in between is no duplicate
+    for (const Queue& queue : control_.queues()) {
+      if (queue.parent != kRootParent || std::find(parts_.ifbs().begin(), parts_.ifbs().end(), queue.link) == parts_.ifbs().end()) continue;
+      out.dropped += queue.counts.dropped;
+      seen += queue.counts.passed + queue.counts.dropped + queue.counts.waiting;
+      if (impairment_.effect.delay || impairment_.effect.reorder || impairment_.effect.rate) out.delayed += queue.counts.passed;
+      if (impairment_.effect.rate) out.passed_bytes += queue.counts.passed_bytes, out.held_back += queue.counts.held_back + queue.counts.waiting;
+    }
     for (const auto& rules : rules_) {
       const RuleCounts one = rules->counts();
       out.matched += one.matched;
       out.matched_bytes += one.matched_bytes;
     }
-    for (const Queue& queue : control_.queues()) {
-      if (queue.parent != kRootParent || std::find(parts_.ifbs().begin(), parts_.ifbs().end(), queue.link) == parts_.ifbs().end()) continue;
-      out.dropped += queue.counts.dropped;
-      if (impairment_.effect.delay || impairment_.effect.reorder || impairment_.effect.rate) out.delayed += queue.counts.passed;
-    }
+    if (impairment_.effect.duplicate) out.duplicated = seen - std::min(seen, out.matched);
     return out;
   }
 

@@ -142,7 +142,8 @@ std::string device_name(const Impairment& impairment) { return "cpz" + impairmen
 
 Json to_json(const ImpairCounts& counts) {
   return {{"matched", counts.matched},       {"matched_bytes", counts.matched_bytes}, {"dropped", counts.dropped},   {"delayed", counts.delayed},       {"duplicated", counts.duplicated},
-          {"corrupted", counts.corrupted},   {"reordered", counts.reordered},         {"answered", counts.answered}, {"overflowed", counts.overflowed}, {"lost_by_us", counts.lost_by_us}, {"mean_delay_ms", counts.mean_delay_ms}};
+          {"corrupted", counts.corrupted},   {"reordered", counts.reordered},         {"answered", counts.answered}, {"overflowed", counts.overflowed}, {"lost_by_us", counts.lost_by_us}, {"mean_delay_ms", counts.mean_delay_ms},
+          {"passed_bytes", counts.passed_bytes}, {"held_back", counts.held_back}};
 }
 
 }  // namespace capsize

@@ -69,6 +69,7 @@ QueueCounts counts_of(const Attributes& queue) {
   const auto queued = stats.value<gnet_stats_queue>(TCA_STATS_QUEUE).value_or(gnet_stats_queue{});
   out.dropped = queued.drops;
   out.waiting = queued.qlen;
+  out.held_back = queued.overlimits;
   return out;
 }
 

@@ -26,6 +26,7 @@ struct QueueCounts {
   std::uint64_t passed_bytes = 0;
   std::uint64_t dropped = 0;
   std::uint64_t waiting = 0;
+  std::uint64_t held_back = 0;  // times that a rate let nothing go yet
 };
 
 struct Queue {  // a queueing discipline

@@ -31,12 +31,15 @@ TEST_CASE("a rate is a device's work, by tbf or else netem", "[net.rate]") {
   says(refusal_of("net.rate", "network", {{"peers", {"10.0.0.9"}}}, {{"rate", "1Mbit/s"}, {"direction", "out"}}, net_machine({"clsact"})), ErrorKind::unavailable, "lacks clsact");
 }
 
-TEST_CASE("a limit was felt when as much came, or something was dropped", "[net.rate]") {
+TEST_CASE("a limit was felt when packets had to wait for it or were dropped, and no more passed than was intended", "[net.rate]") {
   const FaultType* type = find_fault("net.rate");
   const FaultPlan plan = plan_of("net.rate", "service", kService, {{"rate", "8Mbit/s"}});
-  const auto effect = [&](double bytes, int dropped) { return type->effect(plan, watched(nullptr), watched({{"matched", 100}, {"matched_bytes", bytes}, {"dropped", dropped}})); };
-  CHECK(effect(2e6, 0).bites);
-  CHECK(effect(2e6, 0).because == "100 packets met: 1000 kB/s came, at most 1000 kB/s pass, 0 packets dropped");
-  CHECK(effect(1e5, 3).bites);
-  CHECK_FALSE(effect(1e5, 0).bites);
+  const auto effect = [&](double came, double passed, int dropped, int held_back) {
+    return type->effect(plan, watched(nullptr), watched({{"matched", 100}, {"matched_bytes", came}, {"passed_bytes", passed}, {"dropped", dropped}, {"held_back", held_back}}));
+  };
+  CHECK(effect(3e6, 2e6, 0, 7).bites);
+  CHECK(effect(3e6, 2e6, 0, 7).because == "100 packets met: 1500.0 kB/s came and 1000.0 kB/s passed (1000.0 kB/s at most intended), 0 packets dropped");
+  CHECK(effect(1e5, 1e5, 3, 0).bites);
+  CHECK_FALSE(effect(2e6, 1.9e6, 0, 0).bites);
+  CHECK_FALSE(effect(3e6, 2.9e6, 0, 7).bites);
 }
