@@ -14,7 +14,7 @@ namespace {
 constexpr int kEtherTypeAny = 0x0003;
 
 struct DeviceOf {
-  const TrafficControl& seen;
+  const DisciplineLook& seen;
   const NetworkDevice* operator()(int index) const {
     const auto found = std::find_if(seen.devices.begin(), seen.devices.end(), [index](const NetworkDevice& device) { return device.index == index; });
     return found == seen.devices.end() ? nullptr : &*found;
@@ -23,7 +23,7 @@ struct DeviceOf {
 
 std::string name_of(const NetworkDevice* device) { return device == nullptr ? "?" : printable(device->name, 32); }
 
-const QueueDiscipline* root_of(const TrafficControl& seen, int device) {
+const QueueDiscipline* root_of(const DisciplineLook& seen, int device) {
   for (const QueueDiscipline& discipline : seen.disciplines) {
     if (discipline.device == device && discipline.parent == kRootParent) return &discipline;
   }
@@ -138,7 +138,7 @@ std::optional<Symptom> judge_filter(const TrafficFilter& filter, const NetworkDe
 void look(const Surroundings& here, Examination& examination) {
   for (const NetworkPlace& place : here.networks) {
     try {
-      auto found = judge_traffic_control(look_at_traffic_control(place.where), place);
+      auto found = judge_traffic_control(look_at_disciplines(place.where), place);
       std::move(found.begin(), found.end(), std::back_inserter(examination.findings));
     } catch (const Error& error) {
       if (!still_there(place)) continue;
@@ -149,7 +149,7 @@ void look(const Surroundings& here, Examination& examination) {
 
 }  // namespace
 
-std::vector<Symptom> judge_traffic_control(const TrafficControl& seen, const NetworkPlace& place) {
+std::vector<Symptom> judge_traffic_control(const DisciplineLook& seen, const NetworkPlace& place) {
   const DeviceOf device_of{seen};
   std::vector<Symptom> out;
   for (const TrafficFilter& filter : seen.filters) {

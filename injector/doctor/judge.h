@@ -14,7 +14,7 @@
 namespace capsize {
 
 // netem and tbf wherever they are, ifb devices that are in use, filters that steer packets to one or drop them by chance.
-std::vector<Symptom> judge_traffic_control(const TrafficControl& seen, const NetworkPlace& place);
+std::vector<Symptom> judge_traffic_control(const DisciplineLook& seen, const NetworkPlace& place);
 
 // Who holds a netlink socket, as far as it can be told.
 struct TableOwner {

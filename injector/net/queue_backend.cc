@@ -47,7 +47,7 @@ class HeldQueue final : public HeldImpairment {
 
   ImpairCounts counts() override {
     const RuleCounts met = rules_->counts();
-    const QueueCounts done = engine_->counts();
+    const EngineCounts done = engine_->counts();
     ImpairCounts counts;
     counts.matched = met.matched;
     counts.matched_bytes = met.matched_bytes;

@@ -328,7 +328,7 @@ void QueueEngine::work(QueuePlan plan, PacketQueue queue, std::unique_ptr<Packet
   state_.notify_all();
 }
 
-QueueCounts QueueEngine::counts() const {
+EngineCounts QueueEngine::counts() const {
   if (broken_.load(std::memory_order_acquire)) throw Error(ErrorKind::unavailable, "packets are not held any more: " + broke_, "look at the kernel's log");
   return {counters_.dropped,    counters_.delayed,    counters_.duplicated, counters_.corrupted, counters_.reordered, counters_.answered,
           counters_.overflowed, counters_.lost_by_us, Duration(counters_.delay_sum.load())};

@@ -41,7 +41,7 @@ class QueuesGiveWay {
 QueueSetup queue_setup(const PacketEffect& effect);
 std::size_t most_held(const PacketEffect& effect);
 
-struct QueueCounts {
+struct EngineCounts {
   std::uint64_t dropped = 0, delayed = 0, duplicated = 0, corrupted = 0, reordered = 0, answered = 0, overflowed = 0, lost_by_us = 0;
   Duration delay_sum{};  // of `delayed`
 };
@@ -56,7 +56,7 @@ class QueueEngine {
   QueueEngine& operator=(const QueueEngine&) = delete;
 
   // Throws Error when the engine broke: it has closed its queue then, and packets pass.
-  QueueCounts counts() const;
+  EngineCounts counts() const;
   // Lets go what is held, in order, and every packet from now on as it comes. Returns when that is so.
   void pass_through() noexcept;
   void resume() noexcept;  // takes its effect up again after pass_through()

@@ -156,9 +156,9 @@ std::optional<TrafficFilter> parse_filter(BytesView payload) {
   return out;
 }
 
-TrafficControl look_at_traffic_control(const NetworkNamespace& place) {
+DisciplineLook look_at_disciplines(const NetworkNamespace& place) {
   NetlinkSocket socket(NETLINK_ROUTE, place);
-  TrafficControl out;
+  DisciplineLook out;
   NetlinkWriter links;
   links.message(RTM_GETLINK, 0, ifinfomsg{});
   for (const NetlinkReply& reply : socket.dump(std::move(links), "listing network devices")) {

@@ -48,12 +48,12 @@ std::optional<NetworkDevice> parse_device(BytesView payload);
 std::optional<QueueDiscipline> parse_discipline(BytesView payload);
 std::optional<TrafficFilter> parse_filter(BytesView payload);
 
-struct TrafficControl {
+struct DisciplineLook {
   std::vector<NetworkDevice> devices;
   std::vector<QueueDiscipline> disciplines;
   std::vector<TrafficFilter> filters;  // of every discipline that the tree of its device shows
 };
 // Needs no privilege. Throws Error. Thread: any.
-TrafficControl look_at_traffic_control(const NetworkNamespace& place);
+DisciplineLook look_at_disciplines(const NetworkNamespace& place);
 
 }  // namespace capsize

@@ -54,7 +54,7 @@ CgroupLook cgroup(const std::string& path) {
 }  // namespace
 
 TEST_CASE("what a host has by itself is no symptom", "[doctor]") {
-  TrafficControl seen;
+  DisciplineLook seen;
   seen.devices = {{1, "lo", "", true}, kEth0, {3, "ifb0", "ifb", false}, {4, "ifb1", "ifb", false}, {5, "docker0", "bridge", true}};
   seen.disciplines = {{1, "noqueue", 0, kRootParent, ""}, {2, "mq", 0, kRootParent, ""}, {2, "fq_codel", 0, 1, ""}, {5, "htb", 0x10000, kRootParent, ""}, {2, "clsact", kIngress, 0xfffffff1, ""}};
   seen.filters = {{2, "bpf", kClsactIn, 1, 1, 3, 0, 0}, {2, "u32", kClsactIn, 1, 1, 3, 5, 0}};  // one redirects to the bridge
@@ -73,7 +73,7 @@ TEST_CASE("what a host has by itself is no symptom", "[doctor]") {
 }
 
 TEST_CASE("netem is a fault wherever it is, and the command names exactly it", "[doctor]") {
-  TrafficControl seen;
+  DisciplineLook seen;
   seen.devices = {kEth0};
   seen.disciplines = {netem(kRootParent, 0x80010000)};
   const auto at_root = judge_traffic_control(seen, kBlue);
@@ -99,7 +99,7 @@ TEST_CASE("netem is a fault wherever it is, and the command names exactly it", "
 }
 
 TEST_CASE("an ifb device in use and the filter that leads to it are found, those of capsize as leftovers", "[doctor]") {
-  TrafficControl seen;
+  DisciplineLook seen;
   seen.devices = {kEth0, {9, "ifb0", "ifb", true}};
   seen.filters = {{2, "u32", kClsactOut, 0x80000800, 49152, 0x0800, 9, 0}};
   const auto found = judge_traffic_control(seen, kHere);
@@ -392,7 +392,7 @@ TEST_CASE("containers and units are read from cgroup paths", "[doctor]") {
 }
 
 TEST_CASE("a device of a fault that a run in progress holds is held too, another one of ours is a leftover", "[doctor]") {
-  TrafficControl seen;
+  DisciplineLook seen;
   seen.devices = {{9, "cpz0123456789ab", "ifb", true}, {10, "cpyba9876543210", "ifb", true}};
   auto found = judge_traffic_control(seen, kHere);
   REQUIRE(found.size() == 2);
