@@ -7,6 +7,7 @@
 #include "injector/base/error.h"
 #include "injector/doctor/doctor.h"
 #include "injector/doctor/judge.h"
+#include "injector/net/device_parts.h"
 
 namespace capsize {
 namespace {
@@ -30,12 +31,8 @@ const QueueDiscipline* root_of(const DisciplineLook& seen, int device) {
   return nullptr;
 }
 
-// "cpz" or "cpy", and the 12 digits of the impairment.
-constexpr std::size_t kOurPrefix = 3;
-bool is_ours(const NetworkDevice* device) {
-  return device != nullptr && (device->name.starts_with("cpz") || device->name.starts_with("cpy")) && device->name.find_first_not_of("0123456789abcdef", kOurPrefix) == std::string::npos;
-}
-std::string impairment_of(const NetworkDevice* device) { return is_ours(device) ? device->name.substr(kOurPrefix) : ""; }
+std::string impairment_of(const NetworkDevice* device) { return device == nullptr ? "" : impairment_of_device(device->name); }
+bool is_ours(const NetworkDevice* device) { return !impairment_of(device).empty(); }
 
 // The shapes that known tools leave, as their sources show them.
 std::string origin(const QueueDiscipline& discipline, const QueueDiscipline* root, const NetworkDevice* device) {

@@ -12,7 +12,10 @@
 namespace capsize {
 namespace {
 
-constexpr std::size_t kFirstDigit = 3;  // behind "cpz"
+constexpr std::string_view kDeviceStart = "cpz";
+constexpr std::string_view kDigits = "0123456789abcdef";
+constexpr std::string_view kLeaveDigits = "ghijklmnopqrstuv";  // in place of the first one: there is no room for more
+constexpr std::size_t kImpairmentDigits = 12;
 constexpr std::size_t kMostAlias = 255;
 constexpr std::string_view kClsactWord = " clsact ";
 
@@ -79,10 +82,17 @@ class Sweep {
 
 std::string leave_device_name(const Impairment& impairment) {
   std::string out = device_name(impairment);
-  const std::size_t digit = std::string_view("0123456789abcdef").find(out.at(kFirstDigit));
+  const std::size_t digit = kDigits.find(out.at(kDeviceStart.size()));
   CAPSIZE_CHECK(digit != std::string_view::npos);
-  out[kFirstDigit] = "ghijklmnopqrstuv"[digit];  // no room for more; and no other impairment's device can be called that
+  out[kDeviceStart.size()] = kLeaveDigits[digit];  // no other impairment's device can be called that
   return out;
+}
+
+std::string impairment_of_device(std::string_view name) {
+  if (!name.starts_with(kDeviceStart) || name.size() != kDeviceStart.size() + kImpairmentDigits) return "";
+  std::string out(name.substr(kDeviceStart.size()));
+  if (const std::size_t digit = kLeaveDigits.find(out[0]); digit != std::string_view::npos) out[0] = kDigits[digit];
+  return out.find_first_not_of(kDigits) == std::string::npos ? out : "";
 }
 
 std::string device_alias(const std::string& name, const std::set<int>& clsact) {

@@ -12,6 +12,8 @@ namespace capsize {
 
 // Packets that leave have a device of their own beside device_name(), so that directions neither share a rate nor wait for each other.
 std::string leave_device_name(const Impairment& impairment);
+// The 12 digits of the impairment that a device of this name belongs to, of either direction; empty: it is not called like one of ours.
+std::string impairment_of_device(std::string_view name);
 
 // Of an ifb of ours: whose it is, and on which devices we added clsact, by index: "capsize_0123456789ab clsact 1-3,7". What does not fit the
 // kernel's 255 characters is left out.

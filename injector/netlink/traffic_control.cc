@@ -21,8 +21,6 @@ constexpr int kNew = NLM_F_CREATE | NLM_F_EXCL;
 constexpr std::uint32_t kIfbQueue = 1000;  // packets on their way through an ifb; with its default of 32 a fast sender stutters
 constexpr std::uint32_t kIfbMtu = 1000;    // larger packets pass all the same, but below 1280 it gets no IPv6, and sends nothing of its own
 constexpr std::uint32_t kClsactHandle = TC_H_MAKE(TC_H_CLSACT, 0);
-constexpr std::uint32_t kEgress = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS);
-constexpr std::uint32_t kIngress = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
 constexpr std::uint64_t kOpenRate = 1'000'000'000'000;  // bytes a second
 
 ifinfomsg link_header(int index) {
@@ -224,11 +222,11 @@ std::vector<NetlinkReply> TrafficControl::filters(int link, std::uint32_t parent
   return out;
 }
 
-bool TrafficControl::has_filters(int link) { return !filters(link, kEgress).empty() || !filters(link, kIngress).empty(); }
+bool TrafficControl::has_filters(int link) { return !filters(link, kClsactOut).empty() || !filters(link, kClsactIn).empty(); }
 
 std::vector<EgressFilter> TrafficControl::egress_filters(int link) {
   std::vector<EgressFilter> out;
-  for (const NetlinkReply& reply : filters(link, kEgress)) {
+  for (const NetlinkReply& reply : filters(link, kClsactOut)) {
     const auto header = header_of<tcmsg>(reply);
     const Attributes filter = reply.attributes<tcmsg>();
     const Attributes options = filter.nested(TCA_OPTIONS);
@@ -248,7 +246,7 @@ std::vector<EgressFilter> TrafficControl::egress_filters(int link) {
 }
 
 void TrafficControl::add_redirect(int link, std::uint16_t priority, std::uint32_t mark, int to, bool unmark) {
-  tcmsg header = tc_header(link, kEgress, mark);
+  tcmsg header = tc_header(link, kClsactOut, mark);
   header.tcm_info = TC_H_MAKE(std::uint32_t{priority} << 16, htons(ETH_P_ALL));
   const Bytes program = redirect_program(mark);
   NetlinkWriter message;
@@ -282,7 +280,7 @@ void TrafficControl::add_redirect(int link, std::uint16_t priority, std::uint32_
 }
 
 void TrafficControl::remove_redirect(int link, std::uint16_t priority, std::uint32_t mark) {
-  tcmsg header = tc_header(link, kEgress, mark);
+  tcmsg header = tc_header(link, kClsactOut, mark);
   header.tcm_info = TC_H_MAKE(std::uint32_t{priority} << 16, htons(ETH_P_ALL));
   NetlinkWriter message;
   message.message(RTM_DELTFILTER, 0, header);

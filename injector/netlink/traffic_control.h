@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "injector/netlink/discipline_look.h"  // kRootParent
 #include "injector/netlink/netlink_socket.h"
 #include "injector/netlink/queue_options.h"
 
@@ -38,7 +39,6 @@ struct Queue {  // a queueing discipline
   QueueCounts counts;
 };
 
-inline constexpr std::uint32_t kRootParent = 0xffffffff;
 inline constexpr std::uint32_t kRootHandle = 0x10000;      // 1:, of the disciplines on a device of ours
 inline constexpr std::uint32_t kInnerHandle = 0x20000;     // 2:, below it
 inline constexpr std::uint32_t kInnerParent = 0x10001;     // 1:1

@@ -41,4 +41,7 @@ TEST_CASE("the devices of one impairment have names that fit, and differ", "[dev
   CHECK(leave_device_name(impairment) == "cpzg123456789ab");
   impairment.name = "capsize_f123456789ab";
   CHECK(leave_device_name(impairment) == "cpzv123456789ab");
+  CHECK(impairment_of_device(device_name(impairment)) == "f123456789ab");
+  CHECK(impairment_of_device(leave_device_name(impairment)) == "f123456789ab");
+  for (const char* other : {"", "cpz", "ifb0", "cpz0123456789", "cpzw123456789ab", "cpz0g23456789ab", "abc0123456789ab"}) CHECK(impairment_of_device(other).empty());
 }

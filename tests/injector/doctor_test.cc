@@ -119,6 +119,13 @@ TEST_CASE("an ifb device in use and the filter that leads to it are found, those
   }
   CHECK(ours[0].undo == "tc filter del dev eth0 egress protocol all pref 1 handle 0x1 bpf");
   CHECK(ours[2].undo == "ip link del dev cpz0123456789ab");
+  seen.devices[1].name = "cpzg123456789ab";  // of packets that leave
+  const auto leaving = judge_traffic_control(seen, kHere);
+  REQUIRE(leaving.size() == 3);
+  for (const Symptom& symptom : leaving) {
+    CHECK(symptom.severity == Gravity::leftover);
+    CHECK(symptom.impairment == "0123456789ab");
+  }
 
   seen.filters = {{2, "bpf", kClsactIn, 1, 1, 0x0003, 77, 0}};
   CHECK(judge_traffic_control(seen, kHere)[0].what.find("a device that is gone: they are lost") != std::string::npos);
@@ -393,13 +400,14 @@ TEST_CASE("containers and units are read from cgroup paths", "[doctor]") {
 
 TEST_CASE("a device of a fault that a run in progress holds is held too, another one of ours is a leftover", "[doctor]") {
   DisciplineLook seen;
-  seen.devices = {{9, "cpz0123456789ab", "ifb", true}, {10, "cpyba9876543210", "ifb", true}};
+  seen.devices = {{9, "cpz0123456789ab", "ifb", true}, {10, "cpzba9876543210", "ifb", true}, {11, "cpzg123456789ab", "ifb", true}};
   auto found = judge_traffic_control(seen, kHere);
-  REQUIRE(found.size() == 2);
+  REQUIRE(found.size() == 3);
   found.push_back(judge_tables({{"inet", "capsize_0123456789ab", true, false, 5}}, kHere, [](const PacketTable&) { return TableOwner{5, "capsize", true}; }).at(0));
   mark_held(found);
   CHECK(found[0].severity == Gravity::held);
   CHECK(found[1].severity == Gravity::leftover);
+  CHECK(found[2].severity == Gravity::held);
 }
 
 TEST_CASE("symptoms come worst first, and an examination says what it did not see", "[doctor]") {
