@@ -12,6 +12,7 @@
 #include "injector/base/error.h"
 #include "injector/doctor/doctor.h"
 #include "injector/doctor/judge.h"
+#include "injector/net/socket_holder.h"
 
 namespace capsize {
 namespace {
@@ -209,14 +210,10 @@ std::optional<Symptom> judge_owned_table(const PacketTable& table, const TableOw
 }
 
 TableOwner find_owner(const PacketTable& table, const NetworkPlace& place, const Surroundings& here) {
-  TableOwner out;
-  if (table.owner == 0) return out;
-  out.pid = static_cast<int>(owner_process(place.where, table.owner));
-  if (const SeenProcess* process = here.process(out.pid)) {
-    out.name = process->name;
-    out.is_capsize = process->program == "capsize";
-  }
-  return out;
+  if (table.owner == 0) return {};
+  const SocketHolder holder = find_netlink_holder(place.where, table.owner);
+  const SeenProcess* process = here.process(holder.pid);
+  return {holder.pid, holder.name, process != nullptr && process->program == "capsize"};
 }
 
 // One kind of rules of one namespace; what it throws is what could not be seen.

@@ -1,7 +1,6 @@
 #include "injector/netlink/ruleset_look.h"
 
 #include <netinet/in.h>
-#include <unistd.h>
 // The kernel's headers come behind libc's, which they then take care not to repeat.
 #include <linux/netfilter.h>
 #include <linux/netfilter/ipset/ip_set.h>
@@ -9,12 +8,8 @@
 #include <linux/netfilter/nfnetlink.h>
 
 #include <cerrno>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "injector/netlink/netlink_socket.h"
-#include "injector/netlink/network_namespace.h"
 
 namespace capsize {
 namespace {
@@ -41,29 +36,6 @@ void collect(NetlinkSocket& socket, int type, const std::string& what, Parse par
       into.clear();
     }
   }
-}
-
-// The inode of the netlink socket with that port id: "sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode".
-std::string socket_inode(std::uint32_t port_id) {
-  std::ifstream file("/proc/thread-self/net/netlink");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string pointer, groups, receive, send, dump, locks, drops, inode;
-    int protocol = -1;
-    std::uint32_t port = 0;
-    if (!(words >> pointer >> protocol >> port >> groups >> receive >> send >> dump >> locks >> drops >> inode)) continue;
-    if (protocol == NETLINK_NETFILTER && port == port_id) return inode;
-  }
-  return "";
-}
-
-bool has_open(const std::filesystem::path& descriptors, const std::string& link) {
-  std::error_code problem;
-  for (const auto& entry : std::filesystem::directory_iterator(descriptors, problem)) {
-    std::error_code gone;
-    if (std::filesystem::read_symlink(entry.path(), gone) == link) return true;
-  }
-  return false;
 }
 
 }  // namespace
@@ -93,18 +65,6 @@ std::vector<std::string> look_at_ip_sets(const NetworkNamespace& place) {
     out.clear();  // no ipset in this kernel
   }
   return out;
-}
-
-std::uint32_t owner_process(const NetworkNamespace& place, std::uint32_t port_id) {
-  std::string inode;
-  in_network_namespace(place, [&] { inode = socket_inode(port_id); });
-  if (inode.empty()) return 0;
-  std::error_code problem;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
-    const std::string name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") == std::string::npos && has_open(entry.path() / "fd", "socket:[" + inode + "]")) return static_cast<std::uint32_t>(std::stoul(name));
-  }
-  return 0;
 }
 
 }  // namespace capsize

@@ -53,7 +53,6 @@ std::optional<std::string> parse_ip_set(BytesView payload);  // its name
 // Needs CAP_NET_ADMIN there. Throws Error: privilege, unavailable (this kernel has no nftables: there is nothing then).
 PacketRuleset look_at_nftables(const NetworkNamespace& place);
 std::vector<std::string> look_at_ip_sets(const NetworkNamespace& place);  // empty too where the kernel has no ipset
-std::uint32_t owner_process(const NetworkNamespace& place, std::uint32_t port_id);  // pid of a process that has that socket; 0: not found
 
 // The entries of one table of iptables-legacy as getsockopt tells them ("ip" or "ip6"); `entered_at`: where its own chains begin. Pure, total.
 PacketRuleset parse_legacy_table(BytesView entries, const std::string& family, const std::string& table, const std::map<std::size_t, std::string>& entered_at);
