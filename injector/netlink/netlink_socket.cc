@@ -18,6 +18,7 @@ namespace {
 constexpr int kSendBuffer = 32 << 20;  // a limit, not an allocation: a batch goes in one piece, and 10,000 addresses take about 400 KiB
 constexpr int kReceiveBuffer = 4 << 20;
 constexpr std::size_t kMostBytesAtOnce = 256 << 10;
+constexpr int kMostTimesAsked = 20;    // for a list that changes while it is told
 constexpr time_t kPatienceSeconds = 10;  // the kernel answers within the call; this is for a kernel that never does
 
 std::string remedy_for(int code) {
@@ -157,19 +158,27 @@ std::vector<NetlinkReply> NetlinkSocket::request(NetlinkWriter message, const st
 
 std::vector<NetlinkReply> NetlinkSocket::dump(NetlinkWriter message, const std::string& what) {
   message.add_flags_to_last(NLM_F_DUMP);
-  const std::uint32_t number = send(message, what);
-  std::vector<NetlinkReply> replies;
-  std::optional<Answer> answer;
-  Inbox inbox(fd(), what);
-  while (!answer) {
-    inbox.receive(0, [&](const nlmsghdr& header, BytesView payload) {
-      if (header.nlmsg_seq != number) return;
-      if (header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE) answer = answer_in(header, payload);
-      else replies.push_back({header.nlmsg_type, Bytes(payload.begin(), payload.end())});
-    });
+  for (int asked = 1;; ++asked) {
+    const std::uint32_t number = send(message, what);
+    std::vector<NetlinkReply> replies;
+    std::optional<Answer> answer;
+    bool changed = false;  // meanwhile: something may be missing
+    Inbox inbox(fd(), what);
+    while (!answer) {
+      inbox.receive(0, [&](const nlmsghdr& header, BytesView payload) {
+        if (header.nlmsg_seq != number) return;
+        changed = changed || (header.nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+        if (header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE) answer = answer_in(header, payload);
+        else replies.push_back({header.nlmsg_type, Bytes(payload.begin(), payload.end())});
+      });
+    }
+    if (answer->code == EINTR || (answer->code == 0 && changed)) {
+      if (asked == kMostTimesAsked) throw kernel_error(EINTR, what, "it changed all the while");
+      continue;
+    }
+    if (answer->code != 0) throw kernel_error(answer->code, what, answer->more);
+    return replies;
   }
-  if (answer->code != 0) throw kernel_error(answer->code, what, answer->more);
-  return replies;
 }
 
 void NetlinkSocket::transact(NetlinkWriter batch, const std::string& what) {

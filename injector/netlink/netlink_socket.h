@@ -49,7 +49,7 @@ class NetlinkSocket {
 
   // One message: waits for its acknowledgement; replies that came before that (of a GET) are returned.
   std::vector<NetlinkReply> request(NetlinkWriter message, const std::string& what);
-  // All that a GET with NLM_F_DUMP answers.
+  // All that a GET with NLM_F_DUMP answers; asked again when it changed meanwhile, as something may be missing then.
   std::vector<NetlinkReply> dump(NetlinkWriter message, const std::string& what);
   // Several messages in one sendmsg: nf_tables takes all of a batch or nothing. Throws the first error.
   void transact(NetlinkWriter batch, const std::string& what);

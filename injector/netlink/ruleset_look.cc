@@ -7,15 +7,12 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
-#include <cerrno>
-
 #include "injector/netlink/netlink_socket.h"
 
 namespace capsize {
 namespace {
 
 constexpr std::uint8_t kIpSetProtocol = 6;  // every kernel that has ipset speaks it
-constexpr int kChangedMeanwhile = 5;        // attempts at a dump that a change interrupts
 
 NetlinkWriter nft_request(int type) {
   NetlinkWriter out;
@@ -25,16 +22,8 @@ NetlinkWriter nft_request(int type) {
 
 template <class Parse, class Out>
 void collect(NetlinkSocket& socket, int type, const std::string& what, Parse parse, std::vector<Out>& into) {
-  for (int attempt = 1;; ++attempt) {
-    try {
-      for (const NetlinkReply& reply : socket.dump(nft_request(type), what)) {
-        if (auto item = parse(BytesView(reply.payload))) into.push_back(std::move(*item));
-      }
-      return;
-    } catch (const NetlinkError& error) {
-      if (error.code() != EINTR || attempt == kChangedMeanwhile) throw;
-      into.clear();
-    }
+  for (const NetlinkReply& reply : socket.dump(nft_request(type), what)) {
+    if (auto item = parse(BytesView(reply.payload))) into.push_back(std::move(*item));
   }
 }
 
