@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <set>
 
 #include "injector/base/error.h"
@@ -88,7 +89,10 @@ UndoResult restore(const Impairment& impairment) {
     table = look_for_table(impairment.place, impairment.name);
   } catch (const Error& error) {
     // What is held ends with its holder or with its namespace, whichever is first.
-    const bool ended = error.kind() == ErrorKind::changed || error.kind() == ErrorKind::unavailable;
+    // One that is there and could not be asked, as for want of a file descriptor, is another matter.
+    std::error_code ignored;
+    const bool gone = !impairment.place.path.empty() && !std::filesystem::exists(impairment.place.path, ignored);
+    const bool ended = error.kind() == ErrorKind::changed || (error.kind() == ErrorKind::unavailable && gone);
     if (ended) return {UndoState::nothing_to_undo, "its network namespace cannot be reached any more, and nothing of it lasts without its holder: " + error.fact(), "", {}};
     return {UndoState::failed, "cannot tell whether it is gone: " + error.fact(), error.remedy(), {}};
   }
