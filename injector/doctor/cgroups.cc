@@ -27,7 +27,7 @@ std::string trimmed(std::string text) {
   return text;
 }
 
-std::string content(const fs::path& file) { return trimmed(read_small_file(file).value_or("")); }
+std::string content(const fs::path& file) { return trimmed(read_file(file).value_or("")); }
 
 template <class T>
 std::optional<T> number(const std::string& text) {
@@ -125,7 +125,7 @@ void look(const Surroundings&, Examination& examination) {
   std::size_t visited = 0;
   bool any = false;
   std::set<std::string> seen;
-  for (const MountLine& mount : parse_mounts(read_small_file("/proc/self/mountinfo").value_or(""))) {
+  for (const MountLine& mount : read_mounts()) {
     if (!has_limits(mount) || !seen.insert(mount.type + " " + mount.options).second) continue;  // mounted in two places: once is enough
     any = true;
     Hierarchy hierarchy(mount.path, mount.type == "cgroup2", examination);

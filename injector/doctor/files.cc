@@ -32,10 +32,10 @@ std::optional<Symptom> judge_preload(const std::string& text) {
 
 void look(const Surroundings&, Examination& examination) {
   const auto take = [&examination](std::vector<Symptom> found) { std::move(found.begin(), found.end(), std::back_inserter(examination.findings)); };
-  take(judge_mounts(parse_mounts(read_small_file("/proc/self/mountinfo").value_or(""))));
-  const auto hosts = read_small_file(kHosts);
+  take(judge_mounts(read_mounts()));
+  const auto hosts = read_file(kHosts, kLongList);
   if (hosts) take(judge_hosts_file(*hosts, kHosts));
-  if (const auto finding = judge_preload(read_small_file(kPreload).value_or(""))) take({*finding});
+  if (const auto finding = judge_preload(read_file(kPreload).value_or(""))) take({*finding});
 }
 
 }  // namespace

@@ -16,7 +16,6 @@
 namespace capsize {
 namespace {
 
-constexpr std::size_t kSmallFile = 64u << 10;
 constexpr std::size_t kMaxNetworks = 2000;
 constexpr std::uint64_t kKernelThreadFlag = 0x00200000;  // PF_KTHREAD
 
@@ -71,8 +70,8 @@ bool has_terminal(const std::string& stat) {  // field 7, counted behind the nam
 
 std::optional<SeenProcess> see_process(int pid) {
   const std::string folder = fmt::format("/proc/{}/", pid);
-  const auto stat_text = read_small_file(folder + "stat");
-  const auto status_text = read_small_file(folder + "status");
+  const auto stat_text = read_file(folder + "stat");
+  const auto status_text = read_file(folder + "status");
   const auto stat = stat_text ? parse_proc_stat(*stat_text) : std::nullopt;
   if (!stat || !status_text) return std::nullopt;
   const auto status = parse_proc_status(*status_text);
@@ -87,9 +86,9 @@ std::optional<SeenProcess> see_process(int pid) {
   out.has_terminal = has_terminal(*stat_text);
   const std::string program = link_target(folder + "exe");
   out.program = last_part(program.substr(0, program.find(" (deleted)")));
-  out.words = split_at(read_small_file(folder + "cmdline").value_or(""), '\0');
-  out.preload = preload_of(read_small_file(folder + "environ").value_or(""));
-  out.cgroup = cgroup_path(read_small_file(folder + "cgroup").value_or(""));
+  out.words = split_at(read_file(folder + "cmdline").value_or(""), '\0');
+  out.preload = preload_of(read_file(folder + "environ").value_or(""));
+  out.cgroup = cgroup_path(read_file(folder + "cgroup").value_or(""));
   out.folder = link_target(folder + "cwd");
   out.network = inode_of(folder + "ns/net");
   out.hidden = out.network == 0 && (errno == EACCES || errno == EPERM);
@@ -138,7 +137,7 @@ std::vector<NetworkPlace> find_networks(const std::vector<SeenProcess>& processe
     if (inode == 0 || out.size() == kMaxNetworks || !seen.insert(inode).second) return;
     out.push_back({{path, inode}, name, "nsenter --net=" + shell_word(path) + " "});
   };
-  for (const MountLine& mount : parse_mounts(read_small_file("/proc/self/mountinfo").value_or(""))) {
+  for (const MountLine& mount : read_mounts()) {
     if (mount.type == "nsfs" && mount.root.starts_with("net:[")) add(mount.path, inode_of(mount.path), "network namespace " + mount.path);
   }
   std::vector<std::string> hidden;
@@ -208,12 +207,14 @@ std::vector<MountLine> parse_mounts(std::string_view mountinfo) {
   return out;
 }
 
-std::optional<std::string> read_small_file(const std::filesystem::path& path) {
+std::vector<MountLine> read_mounts() { return parse_mounts(read_file("/proc/self/mountinfo", kLongList).value_or("")); }
+
+std::optional<std::string> read_file(const std::filesystem::path& path, std::size_t most) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file) return std::nullopt;
   std::string out;
   char buffer[4096];
-  while (out.size() < kSmallFile) {
+  while (out.size() < most) {
     const ssize_t count = ::read(file.get(), buffer, sizeof buffer);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return std::nullopt;

@@ -64,6 +64,9 @@ struct MountLine {
   std::string root, path, type, source, options;
 };
 std::vector<MountLine> parse_mounts(std::string_view mountinfo);  // total
-std::optional<std::string> read_small_file(const std::filesystem::path& path);  // at most 64 KiB; nothing: it cannot be read
+std::vector<MountLine> read_mounts();                             // those that we see
+inline constexpr std::size_t kSmallFile = 64u << 10;
+inline constexpr std::size_t kLongList = 16u << 20;  // of a file that grows with the host: cut short it would hide what is behind
+std::optional<std::string> read_file(const std::filesystem::path& path, std::size_t most = kSmallFile);  // nothing: it cannot be read
 
 }  // namespace capsize
