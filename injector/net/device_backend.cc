@@ -33,11 +33,6 @@ auto needing(const std::string& what, const std::string& module, F&& work) {
   }
 }
 
-bool can_be_left_by(const Link& link) {
-  // What a bridge or a bond has taken over sends only what that already sent.
-  return link.kind != "ifb" && (link.master_kind.empty() || link.master_kind == "vrf");
-}
-
 // Behind all filters that are there, so that they go on as before; but ahead of a program whose answer is final. Programs share a priority.
 std::uint16_t priority_on(const std::vector<EgressFilter>& filters) {
   std::set<std::uint16_t> taken;
@@ -58,7 +53,7 @@ class DeviceHold final : public HeldImpairment {
     netem_ = netem_for(impairment.effect);
     const std::vector<Link> links = control_.links();
     std::uint32_t largest = 0;
-    for (const Link& link : links) largest = std::max(largest, can_be_left_by(link) ? link.mtu + kLinkHeader : 0);
+    for (const Link& link : links) largest = std::max(largest, meets_packets(link) ? link.mtu + kLinkHeader : 0);
     tbf_ = tbf_for(impairment.effect, largest);
     if (!netem_ && !tbf_) throw Error(ErrorKind::bug, "an impairment without an effect");
     if (const Impairment part = only(Hook::arrive); !part.affected.empty()) {
@@ -69,7 +64,7 @@ class DeviceHold final : public HeldImpairment {
       const int ifb = add_device(leave_device_name(impairment));
       std::set<int> ways;
       for (const Link& link : links) {
-        if (can_be_left_by(link)) ways.insert(link.index);
+        if (meets_packets(link)) ways.insert(link.index);
       }
       needing("clsact", "sch_ingress", [&] { parts_.add_clsact(ways); });
       for (const int way : ways) add_redirect(way, ifb);

@@ -1,9 +1,7 @@
 #include "injector/net/packet_rules.h"
 
 #include <fmt/format.h>
-#include <linux/if_link.h>
 #include <linux/netfilter_ipv4.h>
-#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include "injector/netlink/nft_batch.h"
 #include "injector/netlink/packet_sink.h"
 #include "injector/netlink/retired_sockets.h"
+#include "injector/netlink/traffic_control.h"
 
 namespace capsize {
 namespace {
@@ -56,20 +55,11 @@ BytesView bytes_of(const T& value) {
   return {reinterpret_cast<const std::uint8_t*>(&value), sizeof value};
 }
 
-// The devices that packets of this host arrive at: not those whose packets a bridge, a bond or another master takes over, as they are met
-// there again, and none that exists to delay packets.
-std::vector<std::string> arrival_devices(NetlinkSocket& route, std::uint32_t except) {
-  NetlinkWriter query;
-  query.message(RTM_GETLINK, 0, ifinfomsg{});
+// The devices that packets of this host arrive at.
+std::vector<std::string> arrival_devices(const NetworkNamespace& place, std::uint32_t except) {
   std::vector<std::string> out;
-  for (const NetlinkReply& reply : route.dump(std::move(query), "listing the network devices")) {
-    ifinfomsg header{};
-    if (reply.payload.size() < sizeof header) continue;
-    std::memcpy(&header, reply.payload.data(), sizeof header);
-    const Attributes link = reply.attributes<ifinfomsg>();
-    const Attributes kind = link.nested(IFLA_LINKINFO);
-    const bool taken_over = link.find(IFLA_MASTER) && kind.text(IFLA_INFO_SLAVE_KIND) != "vrf";  // a VRF only routes them
-    if (static_cast<std::uint32_t>(header.ifi_index) != except && kind.text(IFLA_INFO_KIND) != "ifb" && !taken_over) out.push_back(link.text(IFLA_IFNAME));
+  for (const Link& link : TrafficControl(place).links()) {
+    if (static_cast<std::uint32_t>(link.index) != except && meets_packets(link)) out.push_back(link.name);
   }
   return out;
 }
@@ -219,13 +209,9 @@ struct PacketRules::Impl {
   void add(const Impairment& impairment, const RuleAction& action) {
     const std::string what = fmt::format("adding the nftables table {}", name);
     if (action.kind == Kind::forward) {
-      std::vector<std::string> devices;
-      in_network_namespace(impairment.place, [&] {
-        NetlinkSocket route(NETLINK_ROUTE);
-        devices = arrival_devices(route, action.value);
-        socket.emplace(NETLINK_NETFILTER);
-      });
+      const std::vector<std::string> devices = arrival_devices(impairment.place, action.value);
       if (devices.empty()) throw Error(ErrorKind::unavailable, "there is no network device for packets to arrive at", "name another network namespace");
+      socket.emplace(NETLINK_NETFILTER, impairment.place);
       family = NftFamily::netdev;
       return TableWriter(impairment, action, QueueForm::native).write_ingress(devices).commit(*socket, what);
     }

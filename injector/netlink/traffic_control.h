@@ -21,6 +21,9 @@ struct Link {
   std::uint32_t mtu = 0;
   bool up = false;
 };
+// Whether packets are to be met at it: not where a bridge, a bond or another master has taken it over, as they are met there again (a VRF
+// only routes them), and not where it exists to delay packets.
+inline bool meets_packets(const Link& link) { return link.kind != "ifb" && (link.master_kind.empty() || link.master_kind == "vrf"); }
 
 struct QueueCounts {
   std::uint64_t passed = 0;  // packets
