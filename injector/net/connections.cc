@@ -5,11 +5,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
-#include "injector/base/diagnostics.h"
-#include "injector/base/error.h"
+#include "injector/net/cgroup_folder.h"
 #include "injector/net/json_parts.h"
 
 namespace capsize {
@@ -19,27 +16,14 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxCgroups = 20000;  // below one that a match names
 
-std::string cgroup2_mount() {
-  std::ifstream mounts("/proc/self/mountinfo");
-  for (std::string line; std::getline(mounts, line);) {
-    if (line.find(" - cgroup2 ") == std::string::npos) continue;
-    std::istringstream words(line);
-    std::string id, parent, device, root, path;
-    words >> id >> parent >> device >> root >> path;
-    return path;
-  }
-  throw Error(ErrorKind::unavailable, "no cgroup 2 hierarchy is mounted here", "select by user, address or port, or mount -t cgroup2");
-}
-
 std::set<std::uint64_t> members_of(const std::string& path) {
-  const fs::path top = cgroup2_mount() + "/" + path;
+  const fs::path top = cgroup_folder(path);
   std::set<std::uint64_t> out;
   const auto add = [&out](const fs::path& folder) {
     struct stat look = {};
     if (::stat(folder.c_str(), &look) == 0) out.insert(look.st_ino);
   };
   add(top);
-  if (out.empty()) throw Error(ErrorKind::unavailable, "no cgroup " + printable(path) + " is there", "look for it in /proc/PID/cgroup of the process that is meant");
   std::error_code problem;
   for (auto it = fs::recursive_directory_iterator(top, fs::directory_options::skip_permission_denied, problem); it != fs::recursive_directory_iterator(); it.increment(problem)) {
     if (problem || out.size() > kMaxCgroups) break;

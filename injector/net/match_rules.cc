@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
 #include <sstream>
 
 #include "injector/base/diagnostics.h"
+#include "injector/net/cgroup_folder.h"
 
 namespace capsize {
 namespace {
@@ -107,27 +107,15 @@ std::vector<KeyRange> key_ranges(const std::vector<PortRange>& ports) {
 }
 
 CgroupKey cgroup_key(const std::string& path) {
-  std::ifstream mounts("/proc/self/mountinfo");
-  for (std::string line; std::getline(mounts, line);) {
-    if (line.find(" - cgroup2 ") == std::string::npos) continue;
-    std::istringstream words(line);
-    std::string id, parent, device, root, mount;
-    words >> id >> parent >> device >> root >> mount;
-    CgroupKey key;
-    std::istringstream parts(path);
-    for (std::string part; std::getline(parts, part, '/');) {
-      if (part == "." || part == "..") throw Error(ErrorKind::refused, printable(path) + " is not the plain path of a cgroup", "write it as /proc/PID/cgroup does, behind \"0::\"");
-      if (!part.empty()) ++key.depth;
-    }
-    if (key.depth == 0) throw Error(ErrorKind::refused, "the root of all cgroups selects every socket", "name a cgroup below it, or none");
-    struct stat look{};
-    if (::stat((mount + "/" + path).c_str(), &look) != 0) {
-      throw Error(ErrorKind::unavailable, fmt::format("no cgroup {} is below {}", printable(path), mount), "look for it in /proc/PID/cgroup of the process that is meant");
-    }
-    key.id = look.st_ino;
-    return key;
-  }
-  throw Error(ErrorKind::unavailable, "no cgroup 2 hierarchy is mounted here", "select by user, address or port, or mount -t cgroup2");
+  CgroupKey key;
+  std::istringstream parts(path);
+  for (std::string part; std::getline(parts, part, '/');) key.depth += part.empty() ? 0 : 1;
+  if (key.depth == 0) throw Error(ErrorKind::refused, "the root of all cgroups selects every socket", "name a cgroup below it, or none");
+  const std::string folder = cgroup_folder(path);
+  struct stat look{};
+  if (::stat(folder.c_str(), &look) != 0) throw system_error(errno, "looking at the cgroup " + printable(path));
+  key.id = look.st_ino;
+  return key;
 }
 
 NftExpressions MatchRules::neighbour_discovery() {

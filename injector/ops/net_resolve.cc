@@ -4,18 +4,16 @@
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <pwd.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 
 #include "injector/base/error.h"
 #include "injector/base/within.h"
+#include "injector/net/cgroup_folder.h"
 #include "injector/netlink/network_namespace.h"
 #include "injector/ops/net_looks.h"
 #include "injector/targets/network.h"
@@ -109,25 +107,6 @@ std::uint32_t user_number(const std::string& user) {
   return found->pw_uid;
 }
 
-// Where the cgroup 2 hierarchy is mounted: "/sys/fs/cgroup", "/sys/fs/cgroup/unified"; empty: nowhere.
-std::string cgroup_mount() {
-  std::ifstream mounts("/proc/self/mounts");
-  for (std::string line; std::getline(mounts, line);) {
-    std::istringstream words(line);
-    std::string device, path, type;
-    if (words >> device >> path >> type && type == "cgroup2") return path;
-  }
-  return "";
-}
-
-void require_cgroup(const std::string& cgroup) {
-  const std::string mount = cgroup_mount();
-  if (mount.empty()) throw Error(ErrorKind::unavailable, "this machine has no cgroup 2 hierarchy mounted", "select by \"user\" or by ports instead");
-  struct stat entry = {};
-  if (::stat((mount + "/" + cgroup).c_str(), &entry) == 0 && S_ISDIR(entry.st_mode)) return;
-  throw Error(ErrorKind::unavailable, fmt::format("there is no cgroup {} below {}", printable(cgroup, 200), mount), "write one that `cat /proc/PID/cgroup` shows, without the leading \"0::/\"");
-}
-
 std::string namespace_path(const Json& args) {
   if (args.contains("network_namespace") && args.contains("namespace_of")) {
     throw Error(ErrorKind::refused, "\"network_namespace\" and \"namespace_of\" say the same thing twice", "keep one of them");
@@ -153,7 +132,7 @@ Task<Json> look(Json args, OpContext& context) {
   answer["local"] = Json::array();
   for (const AddressBlock& block : own_addresses(place)) answer["local"].push_back(show(block));
   if (args.contains("user")) answer["user"] = user_number(args["user"].get<std::string>());
-  if (args.contains("cgroup")) require_cgroup(args["cgroup"].get<std::string>());
+  if (args.contains("cgroup")) cgroup_folder(args["cgroup"].get<std::string>());  // says so when there is none
   for (const Json& item : names) {
     const auto name = item.get<std::string>();
     auto found = co_await within(context.clock, kResolveLimit, find_addresses(name));
