@@ -20,7 +20,8 @@ constexpr double kOverflowAllowed = 0.05;   // share of packets that passed unto
 
 struct Counted {
   double matched = 0, bytes = 0, dropped = 0, delayed = 0, duplicated = 0, corrupted = 0, reordered = 0, answered = 0, overflowed = 0, lost = 0;
-  double delay_sum = 0;   // mean times packets
+  double timed = 0;       // of `delayed`, those whose delay was measured: a device holds packets and does not say for how long
+  double delay_sum = 0;   // of these, their mean times their number
   double others = 0;      // of `matched`, those that were not our own echo's
   double passed_bytes = 0, held_back = 0;  // of a rate
   double held_seconds = 0;
@@ -51,7 +52,10 @@ Counted count(const Json& after) {
     out.lost += number(counts, "lost_by_us");
     out.passed_bytes += number(counts, "passed_bytes");
     out.held_back += number(counts, "held_back");
-    out.delay_sum += number(counts, "mean_delay_ms") * number(counts, "delayed");
+    if (const double mean = number(counts, "mean_delay_ms"); mean > 0) {
+      out.timed += number(counts, "delayed");
+      out.delay_sum += mean * number(counts, "delayed");
+    }
     out.others += number(one, "others");
     out.held_seconds = std::max(out.held_seconds, number(one, "held_ms") / 1000);
   }
@@ -104,9 +108,9 @@ std::optional<Verdict> echo_of_delay(const Echo& before, const Echo& after, doub
 Verdict judge_delay(const Json& intended, const Counted& counted, const Echo& before, const Echo& after) {
   const double one_way = number(intended, "delay_ms");
   std::string held;
-  bool enough = counted.delayed > 0;
+  bool enough = counted.timed > 0;
   if (enough) {
-    const double mean = counted.delay_sum / counted.delayed;
+    const double mean = counted.delay_sum / counted.timed;
     enough = mean >= one_way / 2;
     held = fmt::format("held {:.1f} ms in the mean ({:.0f} ms intended)", mean, one_way);
   }
@@ -130,10 +134,12 @@ std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share);
 
 Verdict judge_share(const Json& intended, double hits, double all, const char* done) {
   const double share = number(intended, "share");
-  if (!intended.value("counted", true) && hits == 0) return {true, fmt::format("{} of them intended to be {}; this back end does not count them", percent(share), done)};
-  std::string words = fmt::format("{:.0f} {}, {} ({} intended)", hits, done, percent(hits / all), percent(share));
-  if (hits == 0) return {false, words + ": none yet"};
+  const bool counts = intended.value("counted", true);
+  std::string words = counts ? fmt::format("{:.0f} {}, {} ({} intended)", hits, done, percent(hits / all), percent(share))
+                             : fmt::format("{} of them intended to be {}; this back end does not count them", percent(share), done);
+  if (counts && hits == 0) return {false, words + ": none yet"};
   if (all * share < kEnoughToJudge) return {false, words + ": too few to tell"};
+  if (!counts) return {true, std::move(words)};
   if (intended.value("bursts", false)) {
     const bool near = hits / all >= share / kBurstFactor && hits / all <= std::min(1.0, share * kBurstFactor);
     return {near, words + (near ? "" : ": not what was intended, even for bursts")};

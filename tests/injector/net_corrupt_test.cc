@@ -31,4 +31,5 @@ TEST_CASE("corruption bites when the share counted is near the share intended", 
   const Effect effect = type->effect(device, watched(nullptr), watched({{"matched", 1000}}));
   CHECK(effect.bites);
   CHECK(effect.because == "1000 packets met: 10.00 % of them intended to be corrupted; this back end does not count them");
+  CHECK_FALSE(type->effect(device, watched(nullptr), watched({{"matched", 40}})).bites);  // about 4 of them: too few to tell
 }

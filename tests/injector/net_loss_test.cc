@@ -60,3 +60,11 @@ TEST_CASE("a loss bites when the share dropped is within the interval of the sha
   CHECK(type->effect(plan, watched(nullptr), watched({{"matched", 1000}, {"dropped", 100}})).because == "1000 packets met: 100 dropped, 10.00 % (10.00 % intended), interval 6.81 % to 14.45 %");
   CHECK(type->effect(plan, watched(nullptr), watched({{"matched", 20}, {"dropped", 2}})).because.ends_with("too few to tell"));
 }
+
+TEST_CASE("netem counts what it loses: where it lost nothing the fault does not bite", "[net.loss]") {
+  const FaultType* type = find_fault("net.loss");
+  const FaultPlan plan = plan_of("net.loss", "service", kService, {{"enter_bad", "5%"}, {"leave_bad", "20%"}});
+  REQUIRE(impairment_of(plan).backend == ImpairBackend::device);
+  CHECK(type->effect(plan, watched(nullptr), watched({{"matched", 1000}, {"dropped", 230}})).bites);
+  CHECK_FALSE(type->effect(plan, watched(nullptr), watched({{"matched", 1000}, {"dropped", 0}})).bites);
+}
