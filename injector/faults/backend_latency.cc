@@ -35,12 +35,8 @@ Address address_of(const ServerState& server) {
 // this machine or answers of one elsewhere. Both give the same round trip.
 bool is_here(const NetAim& aim, const NetGround& ground) {
   if (aim.local.empty()) return true;
-  std::vector<AddressBlock> blocks;
-  const auto literal = parse_address_block(aim.local[0].text);
-  if (const auto* block = std::get_if<AddressBlock>(&literal)) blocks.push_back(*block);
-  else if (const auto found = ground.addresses.find(aim.local[0].text); found != ground.addresses.end()) blocks = found->second;
-  const auto own = [&](const AddressBlock& block) { return std::any_of(ground.own.begin(), ground.own.end(), [&](const AddressBlock& mine) { return contains(mine, block); }); };
-  return std::any_of(blocks.begin(), blocks.end(), own);
+  const auto blocks = addresses_of(aim.local[0].text, ground);
+  return std::any_of(blocks.begin(), blocks.end(), [&](const AddressBlock& block) { return is_own(block, ground); });
 }
 
 NetIntent intent_of(const LatencyParams& params) {

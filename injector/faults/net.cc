@@ -85,15 +85,10 @@ std::vector<std::string> echo_endpoints(const NetAim& aim, const NetGround& grou
   const auto& ports = at_local ? aim.local_ports : aim.peer_ports;
   if (!over_tcp || aim.user || aim.cgroup || at_local == at_peer || addresses.size() > 1 || ports.size() != 1 || ports[0].first != ports[0].last) return {};
   if (addresses.empty()) return at_local ? std::vector<std::string>{show(Address{"127.0.0.1", ports[0].first})} : std::vector<std::string>();
-  std::vector<AddressBlock> blocks;
-  const auto literal = parse_address_block(addresses[0].text);
-  if (const auto* block = std::get_if<AddressBlock>(&literal)) blocks.push_back(*block);
-  else if (const auto found = ground.addresses.find(addresses[0].text); found != ground.addresses.end()) blocks = found->second;
-  std::vector<std::string> out;
-  for (const AddressBlock& block : blocks) {
-    if (block.prefix == (block.v6 ? 128 : 32) && out.empty()) out.push_back(show(Address{show(block), ports[0].first}));
+  for (const AddressBlock& block : addresses_of(addresses[0].text, ground)) {
+    if (block.prefix == (block.v6 ? 128 : 32)) return {show(Address{show(block), ports[0].first})};
   }
-  return out;
+  return {};
 }
 
 std::string kind_of(const PacketEffect& effect) {

@@ -76,6 +76,9 @@ struct NetGround {
 };
 
 Op resolve_query(const NetAim& aim, const FaultRequest& request);
+// What an address, a block or a name stands for; nothing: a name that stands for none.
+std::vector<AddressBlock> addresses_of(const std::string& text, const NetGround& ground);
+bool is_own(const AddressBlock& block, const NetGround& ground);
 // Each answers what it was made of; throws Error::bug for what is none.
 void read_resolved(const Json& answer, NetGround& ground);
 NetCapabilities capabilities_from_json(const Json& answer);

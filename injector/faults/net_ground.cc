@@ -36,9 +36,7 @@ void add_admin_socket(const std::string& socket, NetGround& ground) {
   path.what = fmt::format("HAProxy's admin socket {}, which this run needs in order to undo", socket);
   path.here.addresses = ground.own;
   path.there.ports.push_back({address->port, address->port});
-  const auto literal = parse_address_block(address->host);
-  if (const auto* block = std::get_if<AddressBlock>(&literal)) path.there.addresses.push_back(*block);
-  else if (const auto found = ground.addresses.find(address->host); found != ground.addresses.end()) path.there.addresses = found->second;
+  path.there.addresses = addresses_of(address->host, ground);
   if (!path.there.addresses.empty()) ground.control.push_back(std::move(path));  // a name that stands for nothing is reached by nobody
 }
 
@@ -100,6 +98,17 @@ Op resolve_query(const NetAim& aim, const FaultRequest& request) {
   if (aim.network_namespace) query.args["network_namespace"] = *aim.network_namespace;
   if (aim.namespace_of) query.args["namespace_of"] = aim.namespace_of->text;
   return query;
+}
+
+std::vector<AddressBlock> addresses_of(const std::string& text, const NetGround& ground) {
+  const auto literal = parse_address_block(text);
+  if (const auto* block = std::get_if<AddressBlock>(&literal)) return {*block};
+  const auto found = ground.addresses.find(text);
+  return found == ground.addresses.end() ? std::vector<AddressBlock>() : found->second;
+}
+
+bool is_own(const AddressBlock& block, const NetGround& ground) {
+  return std::any_of(ground.own.begin(), ground.own.end(), [&](const AddressBlock& mine) { return contains(mine, block); });
 }
 
 void read_resolved(const Json& answer, NetGround& ground) {

@@ -14,20 +14,16 @@ using Blocks = std::vector<AddressBlock>;
 
 bool overlap(const AddressBlock& one, const AddressBlock& other) { return contains(one, other) || contains(other, one); }
 
-bool is_own(const AddressBlock& block, const Blocks& own) {
-  return std::any_of(own.begin(), own.end(), [&](const AddressBlock& mine) { return contains(mine, block); });
-}
-
 struct Parted {
   Blocks here;    // on this machine
   Blocks away;
   Blocks inside;  // addresses of this machine within blocks of `away`
 };
 
-Parted part(const Blocks& blocks, const Blocks& own) {
+Parted part(const Blocks& blocks, const NetGround& ground) {
   Parted out;
-  for (const AddressBlock& block : blocks) (is_own(block, own) ? out.here : out.away).push_back(block);
-  for (const AddressBlock& mine : own) {
+  for (const AddressBlock& block : blocks) (is_own(block, ground) ? out.here : out.away).push_back(block);
+  for (const AddressBlock& mine : ground.own) {
     if (std::any_of(out.away.begin(), out.away.end(), [&](const AddressBlock& block) { return contains(block, mine); })) out.inside.push_back(mine);
   }
   return out;
@@ -42,18 +38,13 @@ bool is_loopback(const AddressBlock& block) {
 Blocks resolved(const std::vector<NetworkPeer>& peers, const NetGround& ground) {
   Blocks out;
   for (const NetworkPeer& peer : peers) {
-    const auto literal = parse_address_block(peer.text);
-    if (const auto* block = std::get_if<AddressBlock>(&literal)) {
-      out.push_back(*block);
-      continue;
-    }
-    const auto found = ground.addresses.find(peer.text);
-    if (found == ground.addresses.end() || found->second.empty()) {
+    const Blocks blocks = addresses_of(peer.text, ground);
+    if (blocks.empty()) {
       const auto problem = ground.problems.find(peer.text);
       throw Error(ErrorKind::unavailable, fmt::format("{} resolves to nothing on this machine{}", peer.text, problem == ground.problems.end() ? "" : " (" + problem->second + ")"),
                   "check the name, or write addresses");
     }
-    out.insert(out.end(), found->second.begin(), found->second.end());
+    out.insert(out.end(), blocks.begin(), blocks.end());
   }
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
@@ -79,10 +70,10 @@ class Meeting {
   void flow(const Side& source, const Side& destination, bool to_here) {
     if (like_.user || like_.cgroup) return add(Hook::leave, source, destination);
     if (destination.addresses.empty() && to_here) return add(Hook::arrive, source, destination);
-    const Parted to = part(destination.addresses, ground_.own);
+    const Parted to = part(destination.addresses, ground_);
     if (!to.here.empty()) add(Hook::arrive, source, {to.here, destination.ports});
     if (to.away.empty() && !destination.addresses.empty()) return;
-    const Parted from = part(source.addresses, ground_.own);
+    const Parted from = part(source.addresses, ground_);
     const Side elsewhere{to.away, destination.ports};
     if (!from.away.empty()) add(Hook::arrive, {from.away, source.ports}, elsewhere);
     if (source.addresses.empty() || !from.here.empty()) sent_from_here({from.here, source.ports}, elsewhere, destination.addresses.empty() ? ground_.own : to.inside);
