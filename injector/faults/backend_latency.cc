@@ -83,16 +83,9 @@ Task<FaultPlan> plan(FaultRequest request, HostView& host) {
 }  // namespace
 
 FaultType backend_latency() {
-  FaultType type;
-  type.name = "backend.latency";
-  type.doc = "One backend answers later, and is otherwise well.";
+  FaultType type = net_fault("backend.latency", "One backend answers later, and is otherwise well.", latency_spec, {{"target", "balancer"}, {"server", "auth1"}, {"later", "200ms"}});
   type.target_types = {"haproxy", "service"};
-  type.spec = latency_spec;
-  type.example = {{"fault", "backend.latency"}, {"target", "balancer"}, {"server", "auth1"}, {"later", "200ms"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
   return type;
 }
 

@@ -196,6 +196,34 @@ FaultPlan decide_net(const NetIntent& intent, const NetAim& aim, const NetGround
   return plan;
 }
 
+std::string share_in_words(double share) { return show(Share{share}); }
+
+std::string late_by(Duration delay, Duration jitter) {
+  return jitter.count() > 0 ? fmt::format("{} late, give or take {}", show(delay), show(jitter)) : fmt::format("{} late", show(delay));
+}
+
+Rule<Share> some_share() {
+  return {[](const Share& share) -> std::optional<Mistake> {
+            if (share.value > 0) return std::nullopt;
+            return Mistake{"a share of nothing", "write more than \"0%\""};
+          },
+          {{"anyOf", Json::array({{{"pattern", "[1-9]"}}, {{"pattern", "\\$\\{"}}})}}};
+}
+
+FaultType net_fault(std::string_view name, std::string_view doc, const AnySpec& (*spec)(), Json example) {
+  FaultType type;
+  type.name = name;
+  type.doc = doc;
+  type.target_types = {"service", "network"};
+  type.spec = spec;
+  type.example = {{"fault", name}, {"target", "auth1"}, {"at", "0s"}, {"for", "30s"}};
+  type.example.update(example);
+  type.effect = judge_net;
+  type.undo_doc = "lets packets that are held go, and takes the rules away; by itself the kernel does so as soon as the agent is gone, however it dies";
+  type.stacks = true;
+  return type;
+}
+
 Task<NetGround> look_at_ground(NetAim aim, FaultRequest request, HostView& host) {
   Op query = resolve_query(aim, request);
   const Json resolved = co_await host.inspect(std::move(query));

@@ -119,4 +119,25 @@ Task<FaultPlan> plan_net(NetIntent intent, NetAim aim, FaultRequest request, Hos
 // and what our own echo sees.
 Effect judge_net(const FaultPlan& plan, const Json& before, const Json& after);
 
+std::string share_in_words(double share);              // "10%"
+Rule<Share> some_share();                              // more than none
+std::string late_by(Duration delay, Duration jitter);  // "200ms late, give or take 20ms"
+
+// What the faults of the network have in common, all but their plan. `example`: its parameters, and what differs from a service "auth1" for 30 s.
+FaultType net_fault(std::string_view name, std::string_view doc, const AnySpec& (*spec)(), Json example);
+
+// One that is no more than a NetIntent. `params` is its Spec<P>; `intend`, a NetIntent(const P&, NetAim&), says what P does to the packets
+// of its target; it may refuse that target, or narrow it.
+template <auto params, auto intend>
+FaultType net_fault(std::string_view name, std::string_view doc, Json example) {
+  const auto spec = []() -> const AnySpec& { return params(); };
+  FaultType type = net_fault(name, doc, spec, std::move(example));
+  type.plan = [](FaultRequest request, HostView& host) -> Task<FaultPlan> {
+    NetAim aim = aim_at(request.target_type, request.target);
+    NetIntent intent = intend(params().parse_or_throw(request.params), aim);
+    return plan_net(std::move(intent), std::move(aim), std::move(request), host);
+  };
+  return type;
+}
+
 }  // namespace capsize

@@ -14,33 +14,16 @@ const Spec<BlackholeParams>& blackhole_params() {
   return spec;
 }
 
-const AnySpec& blackhole_spec() { return blackhole_params(); }
-
-Task<FaultPlan> plan(FaultRequest request, HostView& host) {
-  const BlackholeParams params = blackhole_params().parse_or_throw(request.params);
-  NetAim aim = aim_at(request.target_type, request.target);
+NetIntent intent_of(const BlackholeParams& params, NetAim&) {
   NetIntent intent;
   intent.direction = params.direction;
   intent.effect.refusal = Refusal::silent;
   intent.words = "vanish, silently";
-  auto planned = co_await plan_net(std::move(intent), std::move(aim), std::move(request), host);
-  co_return planned;
+  return intent;
 }
 
 }  // namespace
 
-FaultType net_blackhole() {
-  FaultType type;
-  type.name = "net.blackhole";
-  type.doc = "Packets vanish and nobody is told: connections hang instead of failing.";
-  type.target_types = {"service", "network"};
-  type.spec = blackhole_spec;
-  type.example = {{"fault", "net.blackhole"}, {"target", "auth1"}, {"at", "0s"}, {"for", "30s"}};
-  type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
-  return type;
-}
+FaultType net_blackhole() { return net_fault<blackhole_params, intent_of>("net.blackhole", "Packets vanish and nobody is told: connections hang instead of failing.", Json::object()); }
 
 }  // namespace capsize

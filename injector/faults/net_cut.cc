@@ -95,16 +95,10 @@ Effect effect(const FaultPlan& plan, const Json& before, const Json& after) {
 }  // namespace
 
 FaultType net_cut_fault() {
-  FaultType type;
-  type.name = "net.cut";
-  type.doc = "Connections that are open end at once, both ends with a reset; new ones come about.";
-  type.target_types = {"service", "network"};
-  type.spec = cut_spec;
-  type.example = {{"fault", "net.cut"}, {"target", "auth1"}, {"at", "0s"}, {"for", "10s"}};
+  FaultType type = net_fault("net.cut", "Connections that are open end at once, both ends with a reset; new ones come about.", cut_spec, {{"for", "10s"}});
   type.plan = plan;
   type.effect = effect;
   type.undo_doc = "has nothing to do: a connection that was cut stays cut, and nothing keeps anybody from connecting again";
-  type.stacks = true;
   return type;
 }
 

@@ -36,9 +36,7 @@ const Spec<DelayParams>& delay_params() {
   return spec;
 }
 
-const AnySpec& delay_spec() { return delay_params(); }
-
-NetIntent intent_of(const DelayParams& params) {
+NetIntent intent_of(const DelayParams& params, NetAim&) {
   if (params.jitter.count() > 0 && params.jitter > params.delay && params.distribution == DelayDistribution::uniform) {
     throw Error(ErrorKind::refused, fmt::format("a uniform jitter of {} reaches below zero at a delay of {}", show(params.jitter), show(params.delay)), "make the jitter at most the delay");
   }
@@ -55,39 +53,8 @@ NetIntent intent_of(const DelayParams& params) {
   return intent;
 }
 
-Task<FaultPlan> plan(FaultRequest request, HostView& host) {
-  const DelayParams params = delay_params().parse_or_throw(request.params);
-  NetAim aim = aim_at(request.target_type, request.target);
-  auto planned = co_await plan_net(intent_of(params), std::move(aim), std::move(request), host);
-  co_return planned;
-}
-
 }  // namespace
 
-std::string late_by(Duration delay, Duration jitter) {
-  return jitter.count() > 0 ? fmt::format("{} late, give or take {}", show(delay), show(jitter)) : fmt::format("{} late", show(delay));
-}
-
-Rule<Share> some_share() {
-  return {[](const Share& share) -> std::optional<Mistake> {
-            if (share.value > 0) return std::nullopt;
-            return Mistake{"a share of nothing", "write more than \"0%\""};
-          },
-          {{"anyOf", Json::array({{{"pattern", "[1-9]"}}, {{"pattern", "\\$\\{"}}})}}};
-}
-
-FaultType net_delay() {
-  FaultType type;
-  type.name = "net.delay";
-  type.doc = "Packets are late, as over a long or busy line.";
-  type.target_types = {"service", "network"};
-  type.spec = delay_spec;
-  type.example = {{"fault", "net.delay"}, {"target", "auth1"}, {"delay", "200ms"}, {"at", "0s"}, {"for", "30s"}};
-  type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
-  return type;
-}
+FaultType net_delay() { return net_fault<delay_params, intent_of>("net.delay", "Packets are late, as over a long or busy line.", {{"delay", "200ms"}}); }
 
 }  // namespace capsize

@@ -55,15 +55,11 @@ const Spec<DnsParams>& dns_params() {
   return spec;
 }
 
-const AnySpec& dns_spec() { return dns_params(); }
-
 // Queries are what goes to the server: to a service, or from here to the peers.
-NetAim aim_at_queries(const FaultRequest& request) {
-  NetAim aim = aim_at(request.target_type, request.target);
+void narrow_to_queries(NetAim& aim) {
   if (aim.protocol == Protocol::icmp) throw Error(ErrorKind::refused, "queries are not ICMP", "leave \"protocol\" out of the target");
   aim.protocol = Protocol::udp;
-  if (request.target_type == "network" && aim.peer_ports.empty()) aim.peer_ports.push_back({kDnsPort, kDnsPort});
-  return aim;
+  if (!aim.is_service && aim.peer_ports.empty()) aim.peer_ports.push_back({kDnsPort, kDnsPort});
 }
 
 std::string words_of(const DnsEffect& dns) {
@@ -77,8 +73,7 @@ std::string words_of(const DnsEffect& dns) {
   return fmt::format("that ask for {} are told that the server failed", names);
 }
 
-Task<FaultPlan> plan(FaultRequest request, HostView& host) {
-  const DnsParams params = dns_params().parse_or_throw(request.params);
+NetIntent intent_of(const DnsParams& params, NetAim& aim) {
   if (params.delay.has_value() != (params.answer == DnsAnswer::delay)) {
     throw Error(ErrorKind::refused, params.delay ? "\"delay\" is for the answer \"delay\" only" : "the answer \"delay\" without a \"delay\"", "write both, or neither");
   }
@@ -87,28 +82,20 @@ Task<FaultPlan> plan(FaultRequest request, HostView& host) {
   dns.answer = params.answer;
   if (params.delay) dns.delay = *params.delay;
   NetIntent intent;
-  intent.direction = request.target_type == "service" ? Direction::in : Direction::out;
+  intent.direction = aim.is_service ? Direction::in : Direction::out;
   intent.words = words_of(dns);
   intent.effect.dns = std::move(dns);
   intent.meets_resolver = true;
-  NetAim aim = aim_at_queries(request);
-  auto planned = co_await plan_net(std::move(intent), std::move(aim), std::move(request), host);
-  co_return planned;
+  narrow_to_queries(aim);
+  return intent;
 }
 
 }  // namespace
 
 FaultType net_dns() {
-  FaultType type;
-  type.name = "net.dns";
-  type.doc = "Names are not resolved, or late, or said not to exist: of DNS over UDP, only queries for the chosen names are met.";
+  FaultType type = net_fault<dns_params, intent_of>("net.dns", "Names are not resolved, or late, or said not to exist: of DNS over UDP, only queries for the chosen names are met.",
+                                                    {{"target", "resolver"}, {"names", {"db.staging", "*.internal"}}, {"answer", "nxdomain"}});
   type.target_types = {"network", "service"};
-  type.spec = dns_spec;
-  type.example = {{"fault", "net.dns"}, {"target", "resolver"}, {"names", {"db.staging", "*.internal"}}, {"answer", "nxdomain"}, {"at", "0s"}, {"for", "30s"}};
-  type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
   return type;
 }
 

@@ -1,8 +1,5 @@
 // The faults of the network, for the table of faults.
 #pragma once
-#include <string>
-
-#include "injector/base/spec.h"
 #include "injector/fault.h"
 
 namespace capsize {
@@ -19,12 +16,5 @@ FaultType net_corrupt();
 FaultType net_reorder();
 FaultType net_dns();
 FaultType net_cut_fault();  // net_cut() is the op
-
-inline constexpr const char* kNetUndoDoc =
-    "lets packets that are held go, and takes the rules away; by itself the kernel does so as soon as the agent is gone, however it dies";
-
-std::string share_in_words(double share);              // "10%"
-Rule<Share> some_share();                              // more than none
-std::string late_by(Duration delay, Duration jitter);  // "200ms late, give or take 20ms"
 
 }  // namespace capsize

@@ -28,8 +28,6 @@ const Spec<LossParams>& loss_params() {
   return spec;
 }
 
-const AnySpec& loss_spec() { return loss_params(); }
-
 LossEffect effect_of(const LossParams& params) {
   LossEffect out;
   if (params.share) {
@@ -49,34 +47,17 @@ LossEffect effect_of(const LossParams& params) {
   return out;
 }
 
-Task<FaultPlan> plan(FaultRequest request, HostView& host) {
-  const LossParams params = loss_params().parse_or_throw(request.params);
-  NetAim aim = aim_at(request.target_type, request.target);
+NetIntent intent_of(const LossParams& params, NetAim&) {
   NetIntent intent;
   intent.direction = params.direction;
   intent.effect.loss = effect_of(params);
   const std::string lost = share_in_words(intent.effect.loss->share);
   intent.words = intent.effect.loss->burst ? fmt::format("are lost in bursts, {} of them in the long run", lost) : fmt::format("are lost, {} of them", lost);
-  auto planned = co_await plan_net(std::move(intent), std::move(aim), std::move(request), host);
-  co_return planned;
+  return intent;
 }
 
 }  // namespace
 
-std::string share_in_words(double share) { return show(Share{share}); }
-
-FaultType net_loss() {
-  FaultType type;
-  type.name = "net.loss";
-  type.doc = "Some packets never arrive, one by one or in bursts.";
-  type.target_types = {"service", "network"};
-  type.spec = loss_spec;
-  type.example = {{"fault", "net.loss"}, {"target", "auth1"}, {"share", "10%"}, {"at", "0s"}, {"for", "30s"}};
-  type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
-  return type;
-}
+FaultType net_loss() { return net_fault<loss_params, intent_of>("net.loss", "Some packets never arrive, one by one or in bursts.", {{"share", "10%"}}); }
 
 }  // namespace capsize

@@ -14,33 +14,21 @@ const Spec<PartitionParams>& partition_params() {
   return spec;
 }
 
-const AnySpec& partition_spec() { return partition_params(); }
-
-Task<FaultPlan> plan(FaultRequest request, HostView& host) {
-  const PartitionParams params = partition_params().parse_or_throw(request.params);
-  NetAim aim = aim_at(request.target_type, request.target);
+NetIntent intent_of(const PartitionParams& params, NetAim& aim) {
   if (aim.peers.empty()) throw Error(ErrorKind::refused, "a partition is from somebody: the target has no \"peers\"", "add \"peers\" to the target, or use net.blackhole");
   NetIntent intent;
   intent.direction = params.direction;
   intent.effect.refusal = Refusal::silent;
   intent.words = "are cut off, silently";
-  auto planned = co_await plan_net(std::move(intent), std::move(aim), std::move(request), host);
-  co_return planned;
+  return intent;
 }
 
 }  // namespace
 
 FaultType net_partition() {
-  FaultType type;
-  type.name = "net.partition";
-  type.doc = "Machines do not reach each other, one way or both: packets between two sets of addresses vanish.";
+  FaultType type = net_fault<partition_params, intent_of>("net.partition", "Machines do not reach each other, one way or both: packets between two sets of addresses vanish.",
+                                                          {{"target", "database"}});
   type.target_types = {"network"};
-  type.spec = partition_spec;
-  type.example = {{"fault", "net.partition"}, {"target", "database"}, {"at", "0s"}, {"for", "30s"}};
-  type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
   return type;
 }
 

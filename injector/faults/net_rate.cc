@@ -77,11 +77,7 @@ const Spec<RateParams>& rate_params() {
   return spec;
 }
 
-const AnySpec& rate_spec() { return rate_params(); }
-
-Task<FaultPlan> plan(FaultRequest request, HostView& host) {
-  const RateParams params = rate_params().parse_or_throw(request.params);
-  NetAim aim = aim_at(request.target_type, request.target);
+NetIntent intent_of(const RateParams& params, NetAim&) {
   if (params.burst.bytes < 1600) throw Error(ErrorKind::refused, fmt::format("a burst of {} lets no whole packet pass", show(params.burst)), "write at least \"2KiB\"");
   RateEffect rate;
   rate.bytes_per_second = params.rate.bytes_per_second;
@@ -91,24 +87,13 @@ Task<FaultPlan> plan(FaultRequest request, HostView& host) {
   intent.direction = params.direction;
   intent.effect.rate = rate;
   intent.words = fmt::format("pass at {} at most{}", show_bandwidth(params.rate), params.direction == Direction::both ? ", both ways together" : "");
-  auto planned = co_await plan_net(std::move(intent), std::move(aim), std::move(request), host);
-  co_return planned;
+  return intent;
 }
 
 }  // namespace
 
 FaultType net_rate() {
-  FaultType type;
-  type.name = "net.rate";
-  type.doc = "A narrow line: what comes faster waits, and is dropped when it would wait too long.";
-  type.target_types = {"service", "network"};
-  type.spec = rate_spec;
-  type.example = {{"fault", "net.rate"}, {"target", "auth1"}, {"rate", "1Mbit/s"}, {"at", "0s"}, {"for", "30s"}};
-  type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
-  return type;
+  return net_fault<rate_params, intent_of>("net.rate", "A narrow line: what comes faster waits, and is dropped when it would wait too long.", {{"rate", "1Mbit/s"}});
 }
 
 }  // namespace capsize

@@ -25,33 +25,18 @@ const Spec<RejectParams>& reject_params() {
   return spec;
 }
 
-const AnySpec& reject_spec() { return reject_params(); }
-
-Task<FaultPlan> plan(FaultRequest request, HostView& host) {
-  const RejectParams params = reject_params().parse_or_throw(request.params);
-  NetAim aim = aim_at(request.target_type, request.target);
+NetIntent intent_of(const RejectParams& params, NetAim&) {
   NetIntent intent;
   intent.direction = params.direction;
   intent.effect.refusal = params.with;
   intent.words = params.with == Refusal::tcp_reset ? "are refused with a reset" : params.with == Refusal::unreachable ? "are refused as unreachable" : "are refused as prohibited";
-  auto planned = co_await plan_net(std::move(intent), std::move(aim), std::move(request), host);
-  co_return planned;
+  return intent;
 }
 
 }  // namespace
 
 FaultType net_reject() {
-  FaultType type;
-  type.name = "net.reject";
-  type.doc = "Packets are refused and the sender is told at once: connections fail fast instead of hanging.";
-  type.target_types = {"service", "network"};
-  type.spec = reject_spec;
-  type.example = {{"fault", "net.reject"}, {"target", "auth1"}, {"with", "tcp_reset"}, {"at", "0s"}, {"for", "30s"}};
-  type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
-  return type;
+  return net_fault<reject_params, intent_of>("net.reject", "Packets are refused and the sender is told at once: connections fail fast instead of hanging.", {{"with", "tcp_reset"}});
 }
 
 }  // namespace capsize

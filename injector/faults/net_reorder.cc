@@ -21,11 +21,7 @@ const Spec<ReorderParams>& reorder_params() {
   return spec;
 }
 
-const AnySpec& reorder_spec() { return reorder_params(); }
-
-Task<FaultPlan> plan(FaultRequest request, HostView& host) {
-  const ReorderParams params = reorder_params().parse_or_throw(request.params);
-  NetAim aim = aim_at(request.target_type, request.target);
+NetIntent intent_of(const ReorderParams& params, NetAim&) {
   if (params.share.value >= 1) throw Error(ErrorKind::refused, "when all packets overtake, none does", "write a share below \"100%\"");
   ReorderEffect reorder;
   reorder.share = params.share.value;
@@ -34,24 +30,11 @@ Task<FaultPlan> plan(FaultRequest request, HostView& host) {
   intent.direction = params.direction;
   intent.effect.reorder = reorder;
   intent.words = fmt::format("are reordered: {} of them overtake the others, which are {} late", share_in_words(params.share.value), show(params.delay));
-  auto planned = co_await plan_net(std::move(intent), std::move(aim), std::move(request), host);
-  co_return planned;
+  return intent;
 }
 
 }  // namespace
 
-FaultType net_reorder() {
-  FaultType type;
-  type.name = "net.reorder";
-  type.doc = "Some packets overtake others.";
-  type.target_types = {"service", "network"};
-  type.spec = reorder_spec;
-  type.example = {{"fault", "net.reorder"}, {"target", "auth1"}, {"share", "25%"}, {"at", "0s"}, {"for", "30s"}};
-  type.plan = plan;
-  type.effect = judge_net;
-  type.undo_doc = kNetUndoDoc;
-  type.stacks = true;
-  return type;
-}
+FaultType net_reorder() { return net_fault<reorder_params, intent_of>("net.reorder", "Some packets overtake others.", {{"share", "25%"}}); }
 
 }  // namespace capsize
