@@ -23,12 +23,16 @@ const Spec<CutParams>& cut_params() {
 const AnySpec& cut_spec() { return cut_params(); }
 
 // A connection is selected by the packets of either end.
-ConnectionMatch connections_of(const NetAim& aim, const NetGround& ground, bool spare_control_path) {
+MetTraffic packets_of_connections(const NetAim& aim, const NetGround& ground) {
   NetIntent intent;
   intent.direction = aim.user || aim.cgroup ? Direction::out : Direction::both;
+  return meet_traffic(aim, intent, ground);
+}
+
+ConnectionMatch connections_of(MetTraffic traffic, const NetGround& ground, bool spare_control_path) {
   ConnectionMatch match;
   match.place = ground.place;
-  match.affected = meet_traffic(aim, intent, ground).affected;
+  match.affected = std::move(traffic.affected);
   for (const GuardedPath& path : ground.control) {
     if (!spare_control_path) break;
     const auto packets = packets_of(path);
@@ -38,17 +42,16 @@ ConnectionMatch connections_of(const NetAim& aim, const NetGround& ground, bool 
 }
 
 FaultPlan decide(const NetAim& aim, const NetGround& ground, const std::set<std::string>& allow) {
-  NetIntent intent;
-  intent.direction = aim.user || aim.cgroup ? Direction::out : Direction::both;
+  MetTraffic traffic = packets_of_connections(aim, ground);
   FaultPlan plan;
-  plan.allowed = network_permissions(aim, ground, meet_traffic(aim, intent, ground), allow);
+  plan.allowed = network_permissions(aim, ground, traffic, allow);
   if (!ground.can.cap_net_admin) throw Error(ErrorKind::privilege, "connections of others may not be cut: CAP_NET_ADMIN is missing", "run capsize there as root, or give its agent CAP_NET_ADMIN");
   if (!ground.can.sock_destroy) {
     const auto found = ground.can.missing.find("sock_destroy");
     throw Error(ErrorKind::unavailable, "cutting connections: this machine lacks sock_destroy", found != ground.can.missing.end() ? found->second : "use a kernel with CONFIG_INET_DIAG_DESTROY");
   }
   const bool spare_control_path = std::find(plan.allowed.begin(), plan.allowed.end(), "control_path") == plan.allowed.end();
-  const ConnectionMatch match = connections_of(aim, ground, spare_control_path);
+  const ConnectionMatch match = connections_of(std::move(traffic), ground, spare_control_path);
   Step step;
   step.apply = {"net.cut", to_json(match)};
   ConnectionMatch identity;
