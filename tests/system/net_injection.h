@@ -146,6 +146,11 @@ class Injection {
   std::vector<Applied> held_;
 };
 
+inline void check_bites(const Effect& effect) {
+  INFO(effect.because);
+  CHECK(effect.bites);
+}
+
 inline void check_gone(Injection& injection) {
   for (const UndoState state : injection.undo()) CHECK(state == UndoState::undone);
   for (const Step& step : injection.plan.steps) {
