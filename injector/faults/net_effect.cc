@@ -153,10 +153,10 @@ Verdict judge_share(const Json& intended, double hits, double all, const char* d
 Verdict judge_rate(const Json& intended, const Counted& counted) {
   const double limit = number(intended, "bytes_per_second");
   if (counted.held_seconds <= 0) return {false, "it has just begun"};
-  const double kilobytes = 1000 * counted.held_seconds;
-  std::string words = fmt::format("{:.1f} kB/s came and {:.1f} kB/s passed ({:.1f} kB/s at most intended), {:.0f} packets dropped", counted.bytes / kilobytes, counted.passed_bytes / kilobytes, limit / 1000,
-                                  counted.dropped);
-  if (counted.passed_bytes > kRateTolerance * limit * counted.held_seconds + std::max(kLargestPacket, number(intended, "burst_bytes"))) return {false, words + ": more than was intended"};
+  const double most = limit * counted.held_seconds + std::max(kLargestPacket, number(intended, "burst_bytes"));
+  std::string words = fmt::format("in {:.1f} s {:.0f} kB came and {:.0f} kB passed (at most {:.0f} kB intended), {:.0f} packets dropped", counted.held_seconds, counted.bytes / 1000, counted.passed_bytes / 1000,
+                                  most / 1000, counted.dropped);
+  if (counted.passed_bytes > kRateTolerance * most) return {false, words + ": more than was intended"};
   const bool felt = counted.dropped > 0 || counted.held_back > 0;
   return {felt, words + (felt ? "" : ": so little traffic that the limit was not felt")};
 }

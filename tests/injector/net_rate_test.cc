@@ -38,7 +38,7 @@ TEST_CASE("a limit was felt when packets had to wait for it or were dropped, and
     return type->effect(plan, watched(nullptr), watched({{"matched", 100}, {"matched_bytes", came}, {"passed_bytes", passed}, {"dropped", dropped}, {"held_back", held_back}}));
   };
   CHECK(effect(3e6, 2e6, 0, 7).bites);
-  CHECK(effect(3e6, 2e6, 0, 7).because == "100 packets met: 1500.0 kB/s came and 1000.0 kB/s passed (1000.0 kB/s at most intended), 0 packets dropped");
+  CHECK(effect(3e6, 2e6, 0, 7).because == "100 packets met: in 2.0 s 3000 kB came and 2000 kB passed (at most 2066 kB intended), 0 packets dropped");
   CHECK(effect(1e5, 1e5, 3, 0).bites);
   CHECK_FALSE(effect(2e6, 1.9e6, 0, 0).bites);
   CHECK_FALSE(effect(3e6, 2.9e6, 0, 7).bites);

@@ -21,7 +21,7 @@ std::string query_for(const std::string& first, const std::string& second) {
   return out + std::string("\x00\x00\x01\x00\x01", 5);
 }
 
-// Somebody's traffic with the service, until it is dropped: a new connection every 20 ms of which the last hundred stay open, or bursts of datagrams.
+// Somebody's traffic with the service, until it is dropped: a new connection every 20 ms of which the last ones stay open, or bursts of datagrams.
 class Traffic {
  public:
   Traffic(const Bound& service, int family, Kind kind) : service_(service), family_(family), kind_(kind), thread_([this] { flow(); }) {}
@@ -36,11 +36,12 @@ class Traffic {
     std::vector<UniqueFd> open;
     while (!over_) {
       if (kind_ == Kind::tcp) {
+        for (int accepted; (accepted = ::accept4(service_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) open.emplace_back(accepted);
         UniqueFd fd(::socket(family_, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         const Endpoint where = loopback(family_, service_.port);
         ::connect(fd.get(), where.address(), where.size);
         open.push_back(std::move(fd));
-        if (open.size() > 100) open.erase(open.begin(), open.begin() + 50);
+        if (open.size() > 200) open.erase(open.begin(), open.begin() + 100);
       } else {
         send_datagrams(family_, service_.port, 50, kind_ == Kind::dns ? query_for("db", "staging") : std::string(200, 'x'));
         service_.drain();
