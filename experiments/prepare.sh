@@ -34,13 +34,13 @@ install_missing() {
   rm -f "$log"
 }
 
-# build PRESET TARGET...: configures once, then builds what changed.
+# build PRESET TARGET...: configures where it has not been for these targets (experiments/demo does it without tests), then builds what changed.
 build() {
   local preset=$1
   shift
   local launcher=()
   command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-  [ -f "build/$preset/build.ninja" ] || { say "configuring $preset"; cmake --preset "$preset" "${launcher[@]}" "${configure_options[@]}" >/dev/null; }
+  ninja -C "build/$preset" -t query "$@" >/dev/null 2>&1 || { say "configuring $preset"; cmake --preset "$preset" "${launcher[@]}" "${configure_options[@]}" >/dev/null; }
   say "building $preset: $*"
   cmake --build "build/$preset" --target "$@" -- --quiet
 }
