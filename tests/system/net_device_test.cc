@@ -98,7 +98,7 @@ TEST_CASE("a fault comes and goes beside an operator's disciplines, filters, rul
     CHECK(held->counts().matched > 0);
   }
   held->release();
-  REQUIRE(wait_for([&] { return packets_waiting(what) == 0; }));
+  REQUIRE(eventually([&] { return packets_waiting(what) == 0; }));
   CHECK(sweep_device(what).state == UndoState::undone);
   CHECK(messy_look(place) == before);
   CHECK(sweep_device(what).state == UndoState::nothing_to_undo);
@@ -109,10 +109,10 @@ TEST_CASE("a clsact of ours that an operator has put to use meanwhile stays", "[
   const Impairment what = at(net, Hook::leave, rate_of(kRate), Protocol::tcp);
   const auto use = [&] { tc(net.near, "filter add dev v0 ingress protocol ip pref 7 u32 match ip dport 9 0xffff classid 1:1"); };
   if (GENERATE(true, false)) {
-    DeviceHolder holder(what);
+    Holder holder(what);
     use();
     holder.kill();
-    REQUIRE(wait_for([&] { return !look_for_table(net.near, what.name).there; }));
+    REQUIRE(eventually([&] { return !look_for_table(net.near, what.name).there; }));
     CHECK(sweep_device(what).state == UndoState::undone);
   } else {
     const auto held = hold_by_device(what);
@@ -131,12 +131,12 @@ TEST_CASE("when its holder is killed traffic is normal at once, and what is left
   const NetworkNamespace& place = hook == Hook::leave ? net.near : net.far;
   const std::string before = messy_look(place);
   const Impairment what = at(net, hook, rate_of(kRate), Protocol::tcp);
-  DeviceHolder holder(what);
+  Holder holder(what);
   CHECK(mbit(net, kFar4, kPort, 0.6 * kRateMbit) <= 1.2 * kRateMbit);
   CHECK(sweep_device(what).state == UndoState::failed);  // its holder lives
   CHECK(mbit(net, kFar4, kPort, 0.6 * kRateMbit) <= 1.2 * kRateMbit);
   holder.kill();
-  REQUIRE(wait_for([&] { return !look_for_table(place, what.name).there; }));
+  REQUIRE(eventually([&] { return !look_for_table(place, what.name).there; }));
   CHECK(mbit(net, kFar4, kPort, 10 * kRateMbit) >= 10 * kRateMbit);
   CHECK(messy_look(place) != before);
   const UndoResult swept = sweep_device(what);
@@ -187,7 +187,7 @@ TEST_CASE("a network namespace that is gone has nothing to undo", "[net_device]"
   {
     const Wire net;
     what = at(net, Hook::leave, rate_of(kRate));
-    DeviceHolder holder(what);
+    Holder holder(what);
   }
   CHECK(sweep_device(what).state == UndoState::nothing_to_undo);
 }

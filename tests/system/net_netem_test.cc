@@ -237,10 +237,10 @@ TEST_CASE("packets still waiting when a delay ends are let go, then its device i
     const UniqueFd receiver = bound_in(net.far, way.host, kPort, SOCK_DGRAM);
     const UniqueFd sender = connected_in(net.near, way.host, kPort, SOCK_DGRAM);
     for (int i = 0; i < 20; ++i) must(::send(sender.get(), "x", 1, 0) == 1, "send");
-    REQUIRE(wait_for([&] { return packets_waiting(what) == 20; }));
+    REQUIRE(eventually([&] { return packets_waiting(what) == 20; }));
     held->release();
     CHECK(packets_waiting(what) == 20);
-    REQUIRE(wait_for([&] { return packets_waiting(what) == 0; }));
+    REQUIRE(eventually([&] { return packets_waiting(what) == 0; }));
     char byte = 0;
     for (int i = 0; i < 20; ++i) REQUIRE(::recv(receiver.get(), &byte, 1, 0) == 1);
     const UndoResult swept = sweep_device(what);
@@ -254,10 +254,10 @@ TEST_CASE("SIGKILL of its holder ends a delay at once", "[netem]") {
   for (const Way& way : {kWays[0], kWays[3]}) {
     const NetworkNamespace& place = way.hook == Hook::leave ? net.near : net.far;
     const Impairment what = at(net, way.hook, delay_of(500ms));
-    DeviceHolder holder(what);
+    Holder holder(what);
     CHECK(median_delay(send_over(net, way.host, 50)) >= 500);
     holder.kill();
-    REQUIRE(wait_for([&] { return !look_for_table(place, what.name).there; }));
+    REQUIRE(eventually([&] { return !look_for_table(place, what.name).there; }));
     CHECK(median_delay(send_over(net, way.host, 50)) < 250);
     CHECK(sweep_device(what).state == UndoState::undone);
   }
@@ -272,7 +272,7 @@ TEST_CASE("whatever discipline is at the root of a device, it stays as it is", "
   const auto held = hold_by_device(what);
   CHECK(median_delay(send_over(net, kFar4, 50)) >= 300);
   held->release();
-  REQUIRE(wait_for([&] { return packets_waiting(what) == 0; }));
+  REQUIRE(eventually([&] { return packets_waiting(what) == 0; }));
   sweep_device(what);
   CHECK(messy_look(net.near) == before);
 }

@@ -48,6 +48,8 @@ inline void run_tool(const std::vector<std::string>& words) {
   }
 }
 
+inline std::string name_of(const NetworkNamespace& place) { return place.path.substr(place.path.rfind('/') + 1); }  // as `ip netns` calls it
+
 class NetPair {
  public:
   NetPair() : near_(name("n")), far_(name("f")) {
@@ -81,7 +83,6 @@ class NetPair {
 
   NetworkNamespace near;  // 10.77.0.1, fd77::1: sends
   NetworkNamespace far;   // 10.77.0.2, fd77::2: receives
-  const std::string& far_name() const { return far_; }
 
  private:
   void find_each_other() const;
@@ -214,16 +215,20 @@ inline std::vector<Arrival> send_datagrams(const NetworkNamespace& from, const N
     prompt.sched_priority = 2;
     ::sched_setscheduler(0, SCHED_FIFO, &prompt);
     arrivals.reserve(2 * count);
-    const timeval short_patience{0, 50'000};
-    ::setsockopt(receiver.get(), SOL_SOCKET, SO_RCVTIMEO, &short_patience, sizeof short_patience);
+    std::vector<bool> came(count, false);
+    std::uint64_t missing = count;
     for (;;) {
       const bool last = sent_all;
-      const timeval patience{0, 700'000};
-      if (last) ::setsockopt(receiver.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+      // What is missing may be held or lost; when nothing is, only a copy may still come.
+      const timeval patience{0, !last ? 50'000 : missing > 0 ? 700'000 : 200'000};
+      ::setsockopt(receiver.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
       Datagram got;
       const auto size = ::recv(receiver.get(), &got, sizeof got, 0);
       if (size < 0 && last) return;
-      if (size == sizeof got) arrivals.push_back({got.number, seconds(clock.now().time_since_epoch() - Duration(got.sent)) * 1e3});
+      if (size != sizeof got || got.number >= count) continue;
+      arrivals.push_back({got.number, seconds(clock.now().time_since_epoch() - Duration(got.sent)) * 1e3});
+      missing -= came[got.number] ? 0 : 1;
+      came[got.number] = true;
     }
   });
   TimePoint due = clock.now();
@@ -274,7 +279,7 @@ inline Transfer transfer(const NetworkNamespace& from, const NetworkNamespace& t
   for (std::uint64_t& word : block) word = content.next();
   const std::size_t size = block.size() * sizeof block[0];
   Transfer out;
-  std::thread receiving([&] {
+  std::jthread receiving([&] {  // joined when the sender throws, too
     const UniqueFd connection(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     std::vector<std::uint64_t> got(block.size());
     const TimePoint begun = clock.now();

@@ -3,17 +3,14 @@
 
 #include <fmt/format.h>
 #include <linux/capability.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#include <cmath>
 #include <fstream>
 #include <iostream>
 
 #include "injector/base/error.h"
-#include "injector/net/backends.h"
 #include "injector/netlink/packet_queue.h"
-#include "tests/system/net_pair.h"
+#include "tests/system/net_hold.h"
 
 using namespace capsize;
 using namespace capsize::net_test;
@@ -21,20 +18,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-PacketEffect delay_of(Duration delay) {
-  PacketEffect effect;
-  effect.delay = DelayEffect{delay, {}, DelayDistribution::constant, 0, false};
-  return effect;
-}
-
 std::vector<Arrival> send_over(const NetPair& net, const std::string& host, std::uint64_t count, Duration gap = 500us, const std::function<void(std::uint64_t)>& before_each = {}) {
   return send_datagrams(net.near, net.far, host, kPort, count, gap, before_each);
-}
-
-// Within five deviations: one run in two million is outside by chance.
-bool is_share(std::uint64_t hits, std::uint64_t of, double share) {
-  const double n = static_cast<double>(of);
-  return std::abs(static_cast<double>(hits) - n * share) <= 5 * std::sqrt(n * share * (1 - share));
 }
 
 std::uint64_t counter(const NetworkNamespace& place, const std::string& file, const std::string& wanted) {
@@ -56,53 +41,6 @@ std::uint64_t counter(const NetworkNamespace& place, const std::string& file, co
   });
   return value;
 }
-
-bool eventually(const std::function<bool()>& condition) {
-  const SystemClock clock;
-  const TimePoint end = clock.now() + 20s;
-  while (!condition()) {
-    if (clock.now() > end) return false;
-    ::usleep(1000);
-  }
-  return true;
-}
-
-// A process that holds a fault until it is killed.
-class Holder {
- public:
-  explicit Holder(const Impairment& what) {
-    int ready[2];
-    must(::pipe(ready) == 0, "pipe");
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      try {
-        const auto held = hold_by_queue(what);
-        [[maybe_unused]] const auto said = ::write(ready[1], "!", 1);
-        for (;;) ::pause();
-      } catch (const std::exception& problem) {
-        std::cerr << problem.what() << '\n';
-      }
-      ::_exit(1);
-    }
-    ::close(ready[1]);
-    char said = 0;
-    const bool begun = ::read(ready[0], &said, 1) == 1;
-    ::close(ready[0]);
-    if (!begun) throw std::runtime_error("the holder could not hold");
-  }
-  ~Holder() { kill(); }
-  void begin_kill() const { ::kill(pid_, SIGKILL); }
-  void kill() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = -1;
-  }
-
- private:
-  pid_t pid_ = -1;
-};
 
 }  // namespace
 
@@ -156,7 +94,7 @@ TEST_CASE("independent loss loses its share, and bursts have their length", "[ne
     const auto held = hold_by_queue(impairment(net.far, effect));
     const auto arrivals = send_over(net, host, kCount, 250us);
     const std::uint64_t lost = kCount - arrivals.size();
-    CHECK(is_share(lost, kCount, 0.1));
+    CHECK(is_near_share(lost, kCount, 0.1));
     CHECK(held->counts().dropped == lost);
     CHECK(overtakings(arrivals) == 0);
   }
@@ -191,7 +129,7 @@ TEST_CASE("duplicates arrive, whole and once", "[net_queue]") {
   const auto arrivals = send_over(net, host, kCount, 400us);
   CHECK(distinct(arrivals) == kCount);
   const std::uint64_t twice = arrivals.size() - kCount;
-  CHECK(is_share(twice, kCount, 0.3));
+  CHECK(is_near_share(twice, kCount, 0.3));
   CHECK(held->counts().duplicated == twice);
   CHECK(held->counts().matched == kCount);  // a copy is not met again
 }
@@ -205,7 +143,7 @@ TEST_CASE("a corrupted packet is caught by its checksum", "[net_queue]") {
   const auto held = hold_by_queue(impairment(net.far, effect));
   const auto arrivals = send_over(net, host, kCount, 400us);
   const std::uint64_t corrupted = held->counts().corrupted;
-  CHECK(is_share(corrupted, kCount, 0.2));
+  CHECK(is_near_share(corrupted, kCount, 0.2));
   CHECK(arrivals.size() == kCount - corrupted);
   CHECK((host == kFar4 ? counter(net.far, "snmp", "Udp:InCsumErrors") : counter(net.far, "snmp6", "Udp6InCsumErrors")) == corrupted);
 }
@@ -232,12 +170,7 @@ TEST_CASE("TCP comes through intact, whatever is done to its packets", "[net_que
 
 TEST_CASE("TCP under a delay of 10 ms keeps at least 15 % of its throughput", "[net_queue]") {
   NetPair net;
-  // What a link of such a delay needs to be full, which is the receiver's matter: a window of 10 ms of traffic.
-  for (const NetworkNamespace& side : {net.near, net.far}) {
-    in_network_namespace(side, [] {
-      for (const char* file : {"tcp_rmem", "tcp_wmem"}) std::ofstream(std::string("/proc/sys/net/ipv4/") + file) << "4096 1048576 67108864";
-    });
-  }
+  widen_windows(net);
   double best = 0;
   for (int attempts = 0; attempts < 5 && best < 0.15; ++attempts) {
     const Transfer none = transfer(net.near, net.far, kFar4, kPort, 1s);
@@ -286,7 +219,7 @@ TEST_CASE("when its holder is killed, traffic is normal at once", "[net_queue]")
     Holder holder(impairment(net.far, delay_of(200ms)));
     constexpr std::uint64_t kKilled = 500;
     const auto arrivals = send_over(net, kFar4, 1500, kGap, [&](std::uint64_t number) {
-      if (number == kKilled) holder.begin_kill();
+      if (number == kKilled) holder.kill(false);
     });
     std::uint64_t first = 1500;
     for (const Arrival& arrival : arrivals) {
@@ -326,7 +259,7 @@ TEST_CASE("packets that the kernel drops because somebody deletes a chain are co
   const auto arrivals = send_over(net, kFar4, 1000, 500us, [&](std::uint64_t number) {
     if (number != 800) return;
     for (const char* words : {"add table ip stranger", "add chain ip stranger c { type filter hook input priority 0; }", "delete table ip stranger"}) {
-      run_tool({"ip", "netns", "exec", net.far_name(), "nft", words});
+      run_tool({"ip", "netns", "exec", name_of(net.far), "nft", words});
     }
   });
   const std::uint64_t lost = 1000 - arrivals.size();

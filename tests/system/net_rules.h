@@ -2,30 +2,15 @@
 #pragma once
 #include <poll.h>
 #include <sys/fsuid.h>
-#include <sys/prctl.h>
 
 #include <cerrno>
-#include <memory>
 
-#include "injector/net/backends.h"
-#include "tests/system/net_pair.h"
+#include "tests/system/net_hold.h"
 
 namespace capsize::net_test {
 
 inline const std::string kNear4 = "10.77.0.1";
 inline const std::string kNear6 = "fd77::1";
-
-inline PacketEffect refusal_of(Refusal refusal) {
-  PacketEffect effect;
-  effect.refusal = refusal;
-  return effect;
-}
-
-inline PacketEffect loss_of(double share) {
-  PacketEffect effect;
-  effect.loss = LossEffect{share, {}};
-  return effect;
-}
 
 // Of packets to that port, met as `near` sends them or as `far` receives them.
 inline Impairment by_rules(const NetPair& net, Hook hook, const PacketEffect& effect, Protocol protocol = Protocol::any, std::uint16_t port = kPort) {
@@ -90,91 +75,21 @@ inline std::string output_of_tool(const std::vector<std::string>& words) {
   return out;
 }
 
-inline std::string name_in_run(const NetworkNamespace& place) { return place.path.substr(place.path.rfind('/') + 1); }
-
 // nft in that namespace, by the operator's own program.
 inline std::string nft(const NetworkNamespace& place, std::vector<std::string> words) {
-  words.insert(words.begin(), {"ip", "netns", "exec", name_in_run(place), "nft"});
+  words.insert(words.begin(), {"ip", "netns", "exec", name_of(place), "nft"});
   return output_of_tool(words);
 }
 inline std::string ruleset(const NetworkNamespace& place) { return nft(place, {"-s", "list", "ruleset"}); }
 
-template <class F>
-bool comes_true(F&& condition, Duration patience = std::chrono::seconds(20)) {
-  const SystemClock clock;
-  const TimePoint end = clock.now() + patience;
-  while (!condition()) {
-    if (clock.now() > end) return false;
-    ::usleep(200);
-  }
-  return true;
-}
-
-// A pair whose ends have found each other (a new wire takes up to a second), and that may answer by ICMP as often as asked (a host answers
-// about once a second).
+// A pair that answers by ICMP as often as asked (a host answers about once a second).
 class ReadyPair : public NetPair {
  public:
   ReadyPair() {
     for (const NetworkNamespace& place : {near, far}) {
-      run_tool({"ip", "netns", "exec", name_in_run(place), "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"});
-    }
-    for (const std::string& host : {kFar4, kFar6}) {
-      if (!comes_true([&] { return try_to_connect(near, host, 1, 50) == ECONNREFUSED; })) throw std::runtime_error(host + " is not reached");
+      run_tool({"ip", "netns", "exec", name_of(place), "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"});
     }
   }
 };
-
-// A process that does something, says so, and waits to be killed.
-class Keeper {
- public:
-  explicit Keeper(const std::function<void()>& begin) {
-    int ends[2];
-    must(::pipe2(ends, O_CLOEXEC) == 0, "pipe");
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::close(ends[0]);
-      keep(begin, ends[1]);
-    }
-    ::close(ends[1]);
-    char word = 0;
-    const auto got = ::read(ends[0], &word, 1);
-    ::close(ends[0]);
-    if (got != 1 || word != 'y') throw std::runtime_error("the keeper did not begin");
-  }
-  ~Keeper() { kill(); }
-  Keeper(const Keeper&) = delete;
-  Keeper& operator=(const Keeper&) = delete;
-  pid_t pid() const { return pid_; }
-  void kill(bool wait = true) {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    if (wait) reap();
-  }
-  void reap() {
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = -1;
-  }
-
- private:
-  [[noreturn]] static void keep(const std::function<void()>& begin, int out) {
-    char word = 'y';
-    try {
-      begin();
-    } catch (const std::exception& error) {
-      word = 'n';
-      const std::string text = std::string(error.what()) + "\n";
-      [[maybe_unused]] const auto written = ::write(2, text.data(), text.size());
-    }
-    [[maybe_unused]] const auto said = ::write(out, &word, 1);
-    for (;;) ::pause();
-  }
-  pid_t pid_ = -1;
-};
-
-inline double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
 
 }  // namespace capsize::net_test

@@ -96,14 +96,13 @@ TEST_CASE("traffic is normal at once when the holder is killed, by the kernel al
       std::vector<double> took;
       for (int i = 0; i < 15; ++i) {
         const Impairment cut = by_rules(net, hook, refusal_of(Refusal::silent));
-        std::unique_ptr<HeldImpairment> held;
-        Keeper keeper([&] { held = hold_by_rules(cut); });
+        Holder holder(cut);
         REQUIRE(ping.stays_away());
         const TimePoint killed = clock.now();
-        keeper.kill(false);
-        REQUIRE(comes_true([&] { return ping.arrives(); }));
+        holder.kill(false);
+        REQUIRE(eventually([&] { return ping.arrives(); }));
         took.push_back(seconds(clock.now() - killed) * 1e3);
-        keeper.reap();
+        holder.reap();
         CHECK_FALSE(look_for_table(cut.place, cut.name).there);
       }
       std::cout << "SIGKILL to normal traffic, " << (hook == Hook::leave ? "leaving " : "arriving ") << host << ": median " << median(took) << " ms of " << took.size() << "\n";
@@ -152,10 +151,10 @@ TEST_CASE("a program that the holder started does not keep a fault alive", "[net
     pid_t child = 0;
     REQUIRE(::read(ends[0], &child, sizeof child) == sizeof child);
     ::close(ends[1]);
-    REQUIRE(comes_true([&] { return output_of_tool({"cat", fmt::format("/proc/{}/comm", child)}) == "sleep\n"; }));
+    REQUIRE(eventually([&] { return output_of_tool({"cat", fmt::format("/proc/{}/comm", child)}) == "sleep\n"; }));
     REQUIRE(ping.stays_away());
     keeper.kill();
-    CHECK(comes_true([&] { return ping.arrives(); }));
+    CHECK(eventually([&] { return ping.arrives(); }));
     CHECK(::kill(child, 0) == 0);
     ::kill(child, SIGKILL);
     char byte = 0;
@@ -249,13 +248,12 @@ TEST_CASE("a table that another process holds is not undone, and that process is
   const ReadyPair net;
   Control control;
   const Impairment cut = by_rules(net, Hook::arrive, refusal_of(Refusal::silent));
-  std::unique_ptr<HeldImpairment> held;
-  Keeper keeper([&] { held = hold_by_rules(cut); });
+  Holder holder(cut);
   const UndoResult result = control.undo({"net.restore", identity_json(cut)});
   INFO(result.because);
   CHECK(result.state == UndoState::failed);
-  CHECK(result.remedy.find(fmt::format("kill {}", keeper.pid())) != std::string::npos);
-  keeper.kill();
+  CHECK(result.remedy.find(fmt::format("kill {}", holder.pid())) != std::string::npos);
+  holder.kill();
   CHECK(control.undo({"net.restore", identity_json(cut)}).state == UndoState::nothing_to_undo);
 }
 

@@ -372,7 +372,7 @@ TEST_CASE("a neighbour stays known while all its IPv6 packets are lost, as with 
   {
     const auto held = hold_by_rules(cut);
     CHECK(try_to_connect(net.near, kFar6) == ETIMEDOUT);
-    CHECK(output_of_tool({"ip", "-n", name_in_run(net.near), "neigh", "show", "to", kFar6}).find("lladdr") != std::string::npos);
+    CHECK(output_of_tool({"ip", "-n", name_of(net.near), "neigh", "show", "to", kFar6}).find("lladdr") != std::string::npos);
   }
   CHECK(try_to_connect(net.near, kFar6) == 0);
 }
