@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <sstream>
 
 #include "experiments/cli/commands.h"
 #include "experiments/cli/control.h"

@@ -3,7 +3,6 @@
 
 #include <netinet/tcp.h>
 
-#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -32,12 +31,6 @@ std::uint64_t came_through(const NetPair& net, const std::string& host, std::uin
   ::usleep(20'000);
   take();
   return got;
-}
-
-// Five standard deviations around so many tries at that chance: wrong once in two million.
-bool is_likely(std::uint64_t hits, std::uint64_t tries, double chance) {
-  const double mean = static_cast<double>(tries) * chance;
-  return std::abs(static_cast<double>(hits) - mean) <= 5 * std::sqrt(mean * (1 - chance)) + 1;
 }
 
 // Of one connection that sends for a second.
@@ -167,7 +160,7 @@ TEST_CASE("the share that is lost is the share that was asked for, and every los
         const ImpairCounts counts = held->counts();
         CHECK(counts.matched == kCount);
         CHECK(counts.dropped == kCount - got);
-        CHECK(is_likely(counts.dropped, kCount, share));
+        CHECK(is_near_share(counts.dropped, kCount, share));
         held->release();
         CHECK(came_through(net, host, 100) == 100);
       }
