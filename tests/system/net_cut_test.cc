@@ -1,7 +1,6 @@
 // net.cut on real connections: both ends see the reset, the others live on.
 #include <catch2/catch.hpp>
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -16,10 +15,13 @@
 #include "injector/net/connections.h"
 #include "injector/netlink/network_namespace.h"
 #include "injector/ops/net_cut.h"
+#include "tests/system/net_pair.h"
 #include "tests/system/process_children.h"
 
 using namespace capsize;
 using namespace capsize::process_test;
+using net_test::SocketAddress;
+using net_test::socket_address;
 
 namespace {
 
@@ -51,30 +53,6 @@ class OwnNetwork {
   NetworkNamespace place_;
 };
 
-struct Endpoint {
-  sockaddr_storage address{};
-  socklen_t length = 0;
-};
-
-Endpoint endpoint(const std::string& host, std::uint16_t port) {
-  Endpoint out;
-  const bool v6 = host.find(':') != std::string::npos;
-  if (v6) {
-    auto& address = reinterpret_cast<sockaddr_in6&>(out.address);
-    address.sin6_family = AF_INET6;
-    address.sin6_port = htons(port);
-    ::inet_pton(AF_INET6, host.c_str(), &address.sin6_addr);
-    out.length = sizeof address;
-  } else {
-    auto& address = reinterpret_cast<sockaddr_in&>(out.address);
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    ::inet_pton(AF_INET, host.c_str(), &address.sin_addr);
-    out.length = sizeof address;
-  }
-  return out;
-}
-
 // Connections to one listening port, both ends in our hands.
 class Service {
  public:
@@ -82,13 +60,13 @@ class Service {
     listener_ = network.socket(listens_at.find(':') == std::string::npos ? AF_INET : AF_INET6);
     const int on = 1;
     ::setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    const Endpoint at = endpoint(listens_at, port);
-    REQUIRE(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&at.address), at.length) == 0);
+    const SocketAddress at = socket_address(listens_at, port);
+    REQUIRE(::bind(listener_.get(), at.get(), at.size) == 0);
     REQUIRE(::listen(listener_.get(), 512) == 0);
-    const Endpoint to = endpoint(asked_at, port);
+    const SocketAddress to = socket_address(asked_at, port);
     for (int i = 0; i < connections; ++i) {
       UniqueFd client = network.socket(asked_at.find(':') == std::string::npos ? AF_INET : AF_INET6);
-      REQUIRE(::connect(client.get(), reinterpret_cast<const sockaddr*>(&to.address), to.length) == 0);
+      REQUIRE(::connect(client.get(), to.get(), to.size) == 0);
       UniqueFd server(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
       REQUIRE(server);
       clients.push_back(std::move(client));

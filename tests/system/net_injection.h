@@ -1,6 +1,5 @@
 // For tests of whole network faults: services on loopback with ports of their own, and a fault from its plan to its undo.
 #pragma once
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -8,10 +7,10 @@
 
 #include <array>
 #include <catch2/catch.hpp>
-#include <cstring>
 
 #include "injector/net/impairment.h"
 #include "injector/net/packet_rules.h"
+#include "tests/system/net_pair.h"
 #include "tests/system/process_children.h"
 
 namespace capsize::net_test {
@@ -19,41 +18,16 @@ namespace capsize::net_test {
 using process_test::Control;
 using process_test::LocalView;
 
-struct Endpoint {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-  const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&storage); }
-  sockaddr* address() { return reinterpret_cast<sockaddr*>(&storage); }
-};
-
-inline Endpoint loopback(int family, int port) {
-  Endpoint out;
-  if (family == AF_INET6) {
-    sockaddr_in6 v6{};
-    v6.sin6_family = AF_INET6;
-    v6.sin6_addr = in6addr_loopback;
-    v6.sin6_port = htons(static_cast<std::uint16_t>(port));
-    out.size = sizeof v6;
-    std::memcpy(&out.storage, &v6, sizeof v6);
-  } else {
-    sockaddr_in v4{};
-    v4.sin_family = AF_INET;
-    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    v4.sin_port = htons(static_cast<std::uint16_t>(port));
-    out.size = sizeof v4;
-    std::memcpy(&out.storage, &v4, sizeof v4);
-  }
-  return out;
-}
+inline SocketAddress loopback(int family, int port) { return socket_address(family == AF_INET6 ? "::1" : "127.0.0.1", static_cast<std::uint16_t>(port)); }
 
 // A socket on loopback at a port of its own.
 class Bound {
  public:
   Bound(int family, int type) : family_(family), fd(::socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
-    Endpoint where = loopback(family, 0);
-    REQUIRE(::bind(fd.get(), where.address(), where.size) == 0);
-    REQUIRE(::getsockname(fd.get(), where.address(), &where.size) == 0);
-    port = ntohs(family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&where.storage)->sin6_port : reinterpret_cast<sockaddr_in*>(&where.storage)->sin_port);
+    SocketAddress where = loopback(family, 0);
+    REQUIRE(::bind(fd.get(), where.get(), where.size) == 0);
+    REQUIRE(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&where.bytes), &where.size) == 0);
+    port = ntohs(reinterpret_cast<const sockaddr_in&>(where.bytes).sin_port);  // at the same place in both families
     if (type == SOCK_STREAM) REQUIRE(::listen(fd.get(), 1024) == 0);
   }
   Json target(const char* protocol) const {
@@ -79,8 +53,8 @@ enum class Outcome { connected, refused, timed_out };
 
 inline Outcome connect_to(int family, int port, int limit_ms) {
   const UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const Endpoint where = loopback(family, port);
-  if (::connect(fd.get(), where.address(), where.size) == 0) return Outcome::connected;
+  const SocketAddress where = loopback(family, port);
+  if (::connect(fd.get(), where.get(), where.size) == 0) return Outcome::connected;
   pollfd waiting{fd.get(), POLLOUT, 0};
   if (::poll(&waiting, 1, limit_ms) == 0) return Outcome::timed_out;
   int problem = 0;
@@ -91,9 +65,9 @@ inline Outcome connect_to(int family, int port, int limit_ms) {
 
 inline void send_datagrams(int family, int port, int count, const std::string& text = "hello") {
   const UniqueFd fd(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const Endpoint where = loopback(family, port);
+  const SocketAddress where = loopback(family, port);
   for (int i = 0; i < count; ++i) {
-    ::sendto(fd.get(), text.data(), text.size(), 0, where.address(), where.size);
+    ::sendto(fd.get(), text.data(), text.size(), 0, where.get(), where.size);
     if (i % 50 == 49) ::usleep(2000);
   }
 }

@@ -38,8 +38,8 @@ class Traffic {
       if (kind_ == Kind::tcp) {
         for (int accepted; (accepted = ::accept4(service_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) open.emplace_back(accepted);
         UniqueFd fd(::socket(family_, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        const Endpoint where = loopback(family_, service_.port);
-        ::connect(fd.get(), where.address(), where.size);
+        const SocketAddress where = loopback(family_, service_.port);
+        ::connect(fd.get(), where.get(), where.size);
         open.push_back(std::move(fd));
         if (open.size() > 200) open.erase(open.begin(), open.begin() + 100);
       } else {
