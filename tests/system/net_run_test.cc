@@ -127,7 +127,7 @@ TEST_CASE("what would lock the operator out, meets nothing or cannot be done is 
       {{}, {"net.reorder", far, "protocol=udp", "share=20%", "direction=out"}, 69, "netem"},
       {{"/usr/bin/setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"}, {"net.blackhole", target}, 77, "CAP_NET_ADMIN"},
   };
-  const std::string before = place.tables() + output_of_tool({"ip", "-n", name_in_run(place.net.near), "link"});
+  const std::string before = place.tables() + output_of_tool({"ip", "-n", name_of(place.net.near), "link"});
   for (const Refusal& one : refusals) {
     std::vector<std::string> words = one.before;
     const auto rest = std::vector<std::string>{capsize_program(), "--state", (place.folder / "state").string(), "inject"};
@@ -138,7 +138,7 @@ TEST_CASE("what would lock the operator out, meets nothing or cannot be done is 
     INFO(one.words[0] << ' ' << one.words[1] << '\n' << ran.out << ran.err);
     CHECK(ran.code == one.code);
     CHECK(ran.err.find(one.says) != std::string::npos);
-    CHECK(place.tables() + output_of_tool({"ip", "-n", name_in_run(place.net.near), "link"}) == before);
+    CHECK(place.tables() + output_of_tool({"ip", "-n", name_of(place.net.near), "link"}) == before);
   }
   CHECK(place.run(place.capsize({"status"})).code == 0);
 }
