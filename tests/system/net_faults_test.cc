@@ -32,15 +32,6 @@ TEST_CASE("a delayed service answers later by what was asked for, and at once wh
   }
 }
 
-TEST_CASE("where the kernel has netem a delay is seen to bite by connections of our own", "[net.faults][netem]") {
-  const Bound service(AF_INET, SOCK_STREAM);
-  Injection injection("net.delay", "service", service.target("tcp"), {{"delay", "150ms"}});
-  REQUIRE(injection.plan.intended["back_ends"] == Json::array({"device: netem"}));
-  CHECK(connect_to(AF_INET, service.port, 10000) == Outcome::connected);
-  check_bites(injection.effect_in_time());
-  check_gone(injection);
-}
-
 TEST_CASE("a backend that answers later is seen by its clients", "[net.faults]") {
   const Bound service(AF_INET, SOCK_STREAM);
   Injection injection("backend.latency", "service", service.target("tcp"), {{"later", "100ms"}});
