@@ -72,7 +72,7 @@ void check_commands(const Playbook& playbook, const std::vector<std::string>& se
   };
   for (const auto& [name, via] : playbook.hosts) check(pointer_join("/hosts", name) + "/via", Json(via));
   for (const auto& [name, probe] : playbook.probes) {
-    if (probe.probe == "exec") check(pointer_join("/probes", name) + "/command", probe.params.at("command"));
+    if (probe.probe == "exec") check(pointer_join("/probes", name) + "/command", probe.params.value("command", Json()));
   }
 }
 

@@ -201,6 +201,35 @@ TEST_CASE("no diagnostic shows a secret, nor the beginning of one", "[playbook][
   CHECK(all.front() == "/hosts/edge/via: a secret in a command line, where every user of the machine can read it; let the command take it from a file or its environment");
 }
 
+TEST_CASE("whatever is left out of a probe or has another type is a mistake, and no more than that", "[playbook][mistakes]") {
+  const auto check = [](const Json& probe) {
+    const Json playbook = {{"playbook", 1}, {"title", "one probe"}, {"probes", {{"own", probe}}}, {"steady_state", {{{"measure", "own.success_ratio"}, {"at_least", "90%"}}}}};
+    INFO(playbook.dump());
+    CHECK_NOTHROW(read_playbook(playbook.dump(), PlaybookOptions{}));
+  };
+  for (const ProbeType& type : probe_catalog()) {
+    check({{"probe", type.name}});
+    for (const auto& [key, value] : type.example.items()) {
+      for (const Json& other : {Json(), Json(7), Json("x"), Json::array(), Json::object(), Json::array({""})}) {
+        Json probe = type.example;
+        probe[key] = other;
+        check(probe);
+        probe.erase(key);
+        check(probe);
+      }
+    }
+  }
+}
+
+TEST_CASE("a secret in the command of a probe is refused", "[playbook][mistakes][secrets]") {
+  PlaybookOptions options;
+  options.secret = [](const std::string&) { return "correct horse"; };
+  const Json playbook = {{"playbook", 1}, {"title", "one probe"}, {"variables", {{"pw", "${secret:PW}"}}}, {"probes", {{"own", {{"probe", "exec"}, {"command", {"check", "${pw}"}}}}}},
+                         {"steady_state", {{{"measure", "own.success_ratio"}, {"at_least", "90%"}}}}};
+  CHECK(said(read_playbook(playbook.dump(), options)) ==
+        Said{"/probes/own/command: a secret in a command line, where every user of the machine can read it; let the command take it from a file or its environment"});
+}
+
 TEST_CASE("slips of syntax do not hide what else is wrong", "[playbook][mistakes]") {
   const PlaybookResult result = read_playbook(R"({
   "playbook": 1
