@@ -32,6 +32,16 @@ struct Attributes {
   posix_spawnattr_t attributes;
 };
 
+std::optional<Ended> how_if_ended(const Child& child, int options) {
+  siginfo_t info = {};
+  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG | options) != 0) {
+    if (errno == ECHILD) return Ended{};
+    return std::nullopt;
+  }
+  if (info.si_pid == 0) return std::nullopt;
+  return Ended{info.si_code == CLD_EXITED ? Ended::By::exit : Ended::By::signal, info.si_status};
+}
+
 }  // namespace
 
 Child spawn(const SpawnRequest& request) {
@@ -85,20 +95,6 @@ std::string describe(const Ended& ended) {
   return fmt::format("{} {}", ended.by == Ended::By::exit ? "exit code" : "signal", ended.number);
 }
 
-namespace {
-
-std::optional<Ended> how_if_ended(const Child& child, int options) {
-  siginfo_t info = {};
-  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(child.pidfd.get()), &info, WEXITED | WNOHANG | options) != 0) {
-    if (errno == ECHILD) return Ended{};
-    return std::nullopt;
-  }
-  if (info.si_pid == 0) return std::nullopt;
-  return Ended{info.si_code == CLD_EXITED ? Ended::By::exit : Ended::By::signal, info.si_status};
-}
-
-}  // namespace
-
 std::optional<Ended> reap(const Child& child) { return how_if_ended(child, 0); }
 
 Ended how_it_ended(const Child& child) { return how_if_ended(child, WNOWAIT).value_or(Ended{}); }
@@ -107,7 +103,7 @@ void kill_child(const Child& child) {
   if (child.pidfd) syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);
 }
 
-void kill_session(const Child& child) {
+void kill_group(const Child& child) {
   if (child.pid > 0) kill(-child.pid, SIGKILL);  // its number cannot be another group's while it is not reaped
 }
 

@@ -31,7 +31,7 @@ Child spawn(const SpawnRequest& request);         // throws Error
 std::optional<Ended> reap(const Child& child);    // nothing: it has not ended; does not wait
 Ended how_it_ended(const Child& child);           // of one that has ended; does not reap
 void kill_child(const Child& child);              // SIGKILL, through the pidfd
-void kill_session(const Child& child);            // SIGKILL to it and all it has started; only before it was reaped
+void kill_group(const Child& child);              // SIGKILL to it and what it has started, but for what has left its process group; before it was reaped
 Task<> wait_for_end(int pidfd);                   // cancellable; does not reap
 
 // Both ends closed on exec. Throws Error.

@@ -21,7 +21,7 @@ const Spec<ExecParams>& exec_spec() {
   static const auto spec = Spec<ExecParams>()
                                .required("command", &ExecParams::command, "the program and its words, executed as they stand: no shell reads them", command_line())
                                .optional("rate", &ExecParams::rate, "how often it is run")
-                               .optional("timeout", &ExecParams::timeout, "how long it may take, from the moment it was due; then it and all it has started are killed", more_than_zero());
+                               .optional("timeout", &ExecParams::timeout, "how long it may take, from the moment it was due; then it and its process group are killed", more_than_zero());
   return spec;
 }
 
@@ -42,25 +42,25 @@ class ExecTransport final : public LoginTransport {
     SpawnRequest request;
     request.command = command_;
     request.from_root = true;
-    const Session session(spawn(request), killed_);
-    auto end = wait_for_end(session.child.pidfd.get());
+    const Run run(spawn(request), killed_);
+    auto end = wait_for_end(run.child.pidfd.get());
     const auto in_time = co_await within(clock_, limit, std::move(end));
     if (!in_time) co_return Answer::timed_out;
-    co_return session.answer();
+    co_return run.answer();
   }
 
  private:
-  // A run of the command: whatever becomes of the attempt, at its end nothing that the command started is left running.
-  struct Session {
-    Session(Child started, std::vector<Child>& killed) : child(std::move(started)), killed_(killed) {}
-    ~Session() {
-      kill_session(child);
+  // A run of the command: whatever becomes of the attempt, at its end its process group is killed.
+  struct Run {
+    Run(Child started, std::vector<Child>& killed) : child(std::move(started)), killed_(killed) {}
+    ~Run() {
+      kill_group(child);
       killed_.push_back(std::move(child));
     }
-    Session(const Session&) = delete;
-    Session& operator=(const Session&) = delete;
+    Run(const Run&) = delete;
+    Run& operator=(const Run&) = delete;
 
-    // Of one that has ended. Not reaped yet: until its session is killed, its number must stay its own.
+    // Of one that has ended. Not reaped yet: until its group is killed, its number must stay its own.
     Answer answer() const {
       const Ended ended = how_it_ended(child);
       if (ended.by != Ended::By::exit) return Answer::broken;
