@@ -257,18 +257,24 @@ std::vector<Symptom> judge_tables(const std::vector<PacketTable>& tables, const 
 std::vector<Symptom> judge_rules(const PacketRuleset& seen, const NetworkPlace& place) {
   std::vector<Symptom> out;
   std::map<std::string, LegacyFinds> legacy;  // by family and table
+  // Where more is to be said of what was found in a table of iptables-legacy; null: it stands for itself.
+  const auto keep = [&](const auto& found, Symptom finding) -> LegacyFinds* {
+    if (!found.legacy) {
+      out.push_back(std::move(finding));
+      return nullptr;
+    }
+    LegacyFinds& finds = legacy[found.family + " " + found.table];
+    finds.parts.push_back(std::move(finding));
+    return &finds;
+  };
   for (const PacketChain& chain : seen.chains) {
     auto finding = judge_chain(chain, seen.rules, place);
     if (!finding) continue;
-    if (!chain.legacy) {
-      out.push_back(std::move(*finding));
-      continue;
-    }
-    LegacyFinds& finds = legacy[chain.family + " " + chain.table];
-    finds.parts.push_back(std::move(*finding));
-    finds.chains.push_back(chain);
+    LegacyFinds* finds = keep(chain, std::move(*finding));
+    if (finds == nullptr) continue;
+    finds->chains.push_back(chain);
     const auto jumps = jumps_to(chain, seen.rules);
-    finds.rules.insert(finds.rules.end(), jumps.begin(), jumps.end());
+    finds->rules.insert(finds->rules.end(), jumps.begin(), jumps.end());
   }
   const auto is_told_already = [&](const PacketRule& rule) {
     const bool owned = std::any_of(seen.tables.begin(), seen.tables.end(), [&](const PacketTable& table) {
@@ -280,13 +286,7 @@ std::vector<Symptom> judge_rules(const PacketRuleset& seen, const NetworkPlace& 
     if (is_told_already(rule)) continue;
     auto finding = judge_rule(rule, place);
     if (!finding) continue;
-    if (!rule.legacy) {
-      out.push_back(std::move(*finding));
-      continue;
-    }
-    LegacyFinds& finds = legacy[rule.family + " " + rule.table];
-    finds.parts.push_back(std::move(*finding));
-    finds.rules.push_back(rule);
+    if (LegacyFinds* finds = keep(rule, std::move(*finding))) finds->rules.push_back(rule);
   }
   for (auto& [table, finds] : legacy) out.push_back(one_of(std::move(finds), place));
   return out;
