@@ -103,16 +103,21 @@ struct Ran {
   std::string err;
 };
 
-// Runs `capsize words...` to its end.
-inline Ran run_capsize(std::vector<std::string> words, const std::filesystem::path& folder) {
-  static std::atomic<int> number = 0;
-  words.insert(words.begin(), capsize_program());
-  Spawned process(words, folder / ("capsize-" + std::to_string(++number)));
+// Runs a program to its end.
+inline Ran run_to_end(const std::vector<std::string>& words, const std::filesystem::path& output) {
+  Spawned process(words, output);
   Ran ran;
   ran.code = process.wait();
   ran.out = process.out();
   ran.err = process.err();
   return ran;
+}
+
+// Runs `capsize words...` to its end.
+inline Ran run_capsize(std::vector<std::string> words, const std::filesystem::path& folder) {
+  static std::atomic<int> number = 0;
+  words.insert(words.begin(), capsize_program());
+  return run_to_end(words, folder / ("capsize-" + std::to_string(++number)));
 }
 
 // One line of commands to a HAProxy's runtime API, and its answer: a judge of its own, sharing no code with what is tested.

@@ -24,7 +24,7 @@ class Place {
     words.insert(words.begin(), {capsize_program(), "--state", (folder / "state").string()});
     return there(std::move(words));
   }
-  // `faults`, `probes`: JSON of the playbook; a black hole in front of the door, from the third second on for five, unless said otherwise.
+  // A run that puts a black hole in front of the door for 6 s.
   std::unique_ptr<Spawned> start(const Json& more_probes = Json::object()) {
     Json probes = {{"door", {{"probe", "tcp.connect"}, {"address", address()}, {"rate", "40/s"}, {"timeout", "300ms"}}}};
     probes.update(more_probes);
@@ -42,14 +42,7 @@ class Place {
   bool wait_for(const std::string& event) const {
     return eventually([&] { return read_text(folder / "out" / "timeline.jsonl").find("\"event\":\"" + event + "\"") != std::string::npos; }, std::chrono::seconds(60));
   }
-  Ran run(const std::vector<std::string>& words) const {
-    Spawned process(words, folder / "ran");
-    Ran ran;
-    ran.code = process.wait();
-    ran.out = process.out();
-    ran.err = process.err();
-    return ran;
-  }
+  Ran run(const std::vector<std::string>& words) const { return run_to_end(words, folder / "ran"); }
   std::string address() const { return "127.0.0.1:" + std::to_string(kDoor); }
   std::string tables() const { return nft(net.near, {"list", "tables"}); }
 
@@ -95,7 +88,9 @@ TEST_CASE("a probe's command that ignores SIGTERM and never ends does not keep a
   }
   REQUIRE(agent > 0);
   CHECK_FALSE(commands.empty());
-  for (const pid_t guard : children_of(agent)) ::kill(guard, SIGSTOP);
+  const std::vector<pid_t> guards = children_of(agent);
+  CHECK_FALSE(guards.empty());
+  for (const pid_t guard : guards) ::kill(guard, SIGSTOP);
   ::kill(agent, SIGKILL);
   ::kill(run->pid(), SIGKILL);
   CHECK(eventually([&] { return try_to_connect(place.net.near, "127.0.0.1", kDoor) == 0; }, std::chrono::seconds(2)));
@@ -103,10 +98,7 @@ TEST_CASE("a probe's command that ignores SIGTERM and never ends does not keep a
   for (const pid_t command : commands) CHECK(is_running(command));
   for (const pid_t command : commands) ::kill(-command, SIGKILL);
   run->wait();
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {  // the guard, whose agent is gone: let it do its work and end
-    const std::string words = read_text(entry.path() / "cmdline");
-    if (words.find("guard") != std::string::npos && words.find((place.folder / "state").string()) != std::string::npos) ::kill(std::stoi(entry.path().filename()), SIGCONT);
-  }
+  for (const pid_t guard : guards) ::kill(guard, SIGCONT);  // its agent is gone: let it do its work and end
   CHECK(eventually([&] { return place.run(place.capsize({"revert", "--all"})).code == 0; }, std::chrono::seconds(30)));
 }
 

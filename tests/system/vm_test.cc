@@ -5,35 +5,19 @@
 #include "tests/system/machine.h"
 
 using namespace capsize;
-namespace fs = std::filesystem;
 
 namespace {
 
-struct Folder {
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "capsize-vm-test-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
-  fs::path path;
-};
-
-Ran run_in_vm(std::vector<std::string> words, const fs::path& folder) {
+Ran run_in_vm(std::vector<std::string> words, const std::filesystem::path& folder) {
   words.insert(words.begin(), std::string(CAPSIZE_SOURCE_DIR) + "/tests/system/vm/run");
-  Spawned process(words, folder / "vm");
-  Ran ran;
-  ran.code = process.wait();
-  ran.out = process.out();
-  ran.err = process.err();
-  return ran;
+  return run_to_end(words, folder / "vm");
 }
 
 }  // namespace
 
 TEST_CASE("the virtual machine has a kernel with netem, and hands back output and exit code of what it runs", "[vm]") {
-  const Folder folder;
-  const Ran ran = run_in_vm({"--limit", "300", "--", "sh", "-c", "tc qdisc add dev lo root netem loss 7% && tc qdisc show dev lo; exit 7"}, folder.path);
+  const TestFolder folder;
+  const Ran ran = run_in_vm({"--limit", "300", "--", "sh", "-c", "tc qdisc add dev lo root netem loss 7% && tc qdisc show dev lo; exit 7"}, folder.path());
   INFO(ran.out << ran.err);
   CHECK(ran.code == 7);
   CHECK(ran.out.find("qdisc netem") == 0);
@@ -41,9 +25,9 @@ TEST_CASE("the virtual machine has a kernel with netem, and hands back output an
 }
 
 TEST_CASE("what needs netem does what it says under Debian's kernel", "[vm]") {
-  const Folder folder;
+  const TestFolder folder;
   ::setenv("BUILD", CAPSIZE_BINARY_DIR, 1);
-  const Ran ran = run_in_vm({"--limit", "540", "system_tests", "[netem]~[slow],[net.table]", "-w", "NoTests", "-d", "yes"}, folder.path);
+  const Ran ran = run_in_vm({"--limit", "540", "system_tests", "[netem]~[slow],[net.table]", "-w", "NoTests", "-d", "yes"}, folder.path());
   INFO(ran.out << ran.err);
   CHECK(ran.code == 0);
   CHECK(ran.out.find("All tests passed") != std::string::npos);
