@@ -11,7 +11,7 @@ namespace capsize {
 const std::vector<OpType>& op_catalog() {
   static const std::vector<OpType> table = {
       haproxy_servers(),     haproxy_weights(), haproxy_restore_weights(), haproxy_admin_state(), haproxy_restore_admin_state(),
-      process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
+      container_identify(), process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
       net_resolve(), net_control_path(), net_watch(),
       net_capabilities(), net_impair(), net_restore(),
       net_connections(), net_cut(), net_cut_done(),
