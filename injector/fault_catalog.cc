@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "injector/faults/balancer.h"
+#include "injector/faults/host_faults.h"
 #include "injector/faults/net_faults.h"
 
 namespace capsize {
@@ -28,6 +29,10 @@ const std::vector<FaultType>& fault_catalog() {
       net_reorder(),
       net_dns(),
       net_cut_fault(),
+      host_cpu(),
+      host_memory(),
+      host_disk(),
+      host_io(),
   };
   return table;
 }

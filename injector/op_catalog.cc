@@ -1,6 +1,7 @@
 // THE table of ops: the only effects capsize has. Adding one is one file in ops/, one test, one line here.
 #include "injector/op_type.h"
 #include "injector/ops/haproxy_ops.h"
+#include "injector/ops/host_ops.h"
 #include "injector/ops/net_cut.h"
 #include "injector/ops/net_looks.h"
 #include "injector/ops/net_ops.h"
@@ -15,6 +16,7 @@ const std::vector<OpType>& op_catalog() {
       net_resolve(), net_control_path(), net_watch(),
       net_capabilities(), net_impair(), net_restore(),
       net_connections(), net_cut(), net_cut_done(),
+      host_cpu_use(), host_memory_use(), host_space(), host_disk_use(), host_burden(), host_unburden(),
   };
   return table;
 }

@@ -2,6 +2,7 @@
 #include "injector/target_type.h"
 #include "injector/targets/container.h"
 #include "injector/targets/haproxy.h"
+#include "injector/targets/host.h"
 #include "injector/targets/network.h"
 #include "injector/targets/process_selector.h"
 
@@ -29,6 +30,10 @@ const std::vector<TargetType>& target_catalog() {
        .doc = "traffic of a machine, a container or a network namespace: between which addresses and ports, and who sends it",
        .spec = network_spec,
        .example = {{"type", "network"}, {"peers", {"10.0.0.0/8"}}, {"peer_ports", {5432}}}},
+      {.name = "host",
+       .doc = "a whole machine: which one, its \"host\" says; without it, this one",
+       .spec = []() -> const AnySpec& { return host_target_spec(); },
+       .example = {{"type", "host"}}},
   };
   return table;
 }
