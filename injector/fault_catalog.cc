@@ -10,6 +10,7 @@
 namespace capsize {
 
 FaultType process_pause();
+FaultType process_cpu();
 
 const std::vector<FaultType>& fault_catalog() {
   static const std::vector<FaultType> table = {
@@ -17,6 +18,7 @@ const std::vector<FaultType>& fault_catalog() {
       balancer_weight(),
       balancer_drain(),
       process_pause(),
+      process_cpu(),
       backend_latency(),
       net_delay(),
       net_partition(),
