@@ -11,6 +11,7 @@ namespace capsize {
 
 FaultType process_pause();
 FaultType process_cpu();
+FaultType process_fds();
 
 const std::vector<FaultType>& fault_catalog() {
   static const std::vector<FaultType> table = {
@@ -19,6 +20,7 @@ const std::vector<FaultType>& fault_catalog() {
       balancer_drain(),
       process_pause(),
       process_cpu(),
+      process_fds(),
       backend_latency(),
       net_delay(),
       net_partition(),

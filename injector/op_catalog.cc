@@ -1,6 +1,7 @@
 // THE table of ops: the only effects capsize has. Adding one is one file in ops/, one test, one line here.
 #include "injector/op_type.h"
 #include "injector/ops/cgroup_ops.h"
+#include "injector/ops/descriptor_ops.h"
 #include "injector/ops/haproxy_ops.h"
 #include "injector/ops/host_ops.h"
 #include "injector/ops/net_cut.h"
@@ -15,6 +16,7 @@ const std::vector<OpType>& op_catalog() {
       haproxy_servers(),     haproxy_weights(), haproxy_restore_weights(), haproxy_admin_state(), haproxy_restore_admin_state(),
       container_identify(), process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
       cgroup_look(), cgroup_usage(), cgroup_limit(), cgroup_restore(),
+      process_descriptors(), process_limit_descriptors(), process_restore_descriptors(),
       net_resolve(), net_control_path(), net_watch(),
       net_capabilities(), net_impair(), net_restore(),
       net_connections(), net_cut(), net_cut_done(),
