@@ -67,7 +67,7 @@ Task<> PreparedRun::close() {
   }
 }
 
-Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world) {
+Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed) {
   refuse_overlap(playbook);
   auto prepared = std::make_unique<PreparedRun>();
   prepared->playbook_ = &playbook;
@@ -89,6 +89,7 @@ Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& worl
       request.target_type = playbook.targets.at(fault.target).type;
       request.target = playbook.targets.at(fault.target).params;
       request.allow = fault.allow;
+      request.seed = seed;
       request.keep_open = admin_sockets(playbook);
       auto plan = co_await type->plan(std::move(request), prepared->host_of(fault.target));
       prepared->plans_.push_back(std::move(plan));

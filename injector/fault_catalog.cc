@@ -4,11 +4,14 @@
 #include <algorithm>
 
 #include "injector/faults/balancer.h"
+#include "injector/faults/host_faults.h"
 #include "injector/faults/net_faults.h"
 
 namespace capsize {
 
 FaultType process_pause();
+FaultType process_cpu();
+FaultType process_fds();
 
 const std::vector<FaultType>& fault_catalog() {
   static const std::vector<FaultType> table = {
@@ -16,6 +19,8 @@ const std::vector<FaultType>& fault_catalog() {
       balancer_weight(),
       balancer_drain(),
       process_pause(),
+      process_cpu(),
+      process_fds(),
       backend_latency(),
       net_delay(),
       net_partition(),
@@ -28,6 +33,10 @@ const std::vector<FaultType>& fault_catalog() {
       net_reorder(),
       net_dns(),
       net_cut_fault(),
+      host_cpu(),
+      host_memory(),
+      host_disk(),
+      host_io(),
   };
   return table;
 }

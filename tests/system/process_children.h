@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "injector/fault.h"
@@ -106,6 +107,7 @@ class Control {
   Applied apply(const Op& op) { return run(find_op(op.type)->apply(op.args, context)); }
   UndoResult undo(const Op& op) { return run(find_op(op.type)->undo(op.args, context)); }
   FaultPlan plan(int pid, Json params = Json::object());
+  FaultPlan plan(const char* fault, Json target, Json params = Json::object(), std::set<std::string> allow = {}, std::uint64_t seed = 1);
 
   SystemClock clock;
   asio::io_context io;
@@ -121,12 +123,33 @@ class LocalView final : public HostView {
   OpContext& context_;
 };
 
-inline FaultPlan Control::plan(int pid, Json params) {
+// Of a target of type "process" or, where it says so itself, another.
+inline FaultPlan Control::plan(const char* fault, Json target, Json params, std::set<std::string> allow, std::uint64_t seed) {
   FaultRequest request;
   request.params = std::move(params);
-  request.target = {{"pid", pid}};
+  request.target_type = target.value("type", "process");
+  target.erase("type");
+  request.target = std::move(target);
+  request.allow = std::move(allow);
+  request.seed = seed;
   LocalView view(context);
-  return run(find_fault("process.pause")->plan(std::move(request), view));
+  return run(find_fault(fault)->plan(std::move(request), view));
+}
+
+inline FaultPlan Control::plan(int pid, Json params) { return plan("process.pause", {{"pid", pid}}, std::move(params)); }
+
+// Why it is not planned.
+struct WhyNot {
+  ErrorKind kind = ErrorKind::bug;
+  std::string text = "it was planned";
+};
+inline WhyNot why_not(Control& control, const char* fault, Json target, Json params = Json::object(), std::set<std::string> allow = {}) {
+  try {
+    control.plan(fault, std::move(target), std::move(params), std::move(allow));
+  } catch (const Error& error) {
+    return {error.kind(), error.what()};
+  }
+  return {};
 }
 
 inline std::string states(int pid) { return count_states(ProcFs().threads(pid)).dump(); }
