@@ -59,12 +59,11 @@ Task<std::optional<Json>> hear(asio::posix::stream_descriptor& socket) {
 }
 
 Error ended_early(const Child& child) {
-  std::string how = "nobody knows how";
-  reap(child, how);
-  if (how == "signal 9") {
+  const Ended ended = reap(child).value_or(Ended{});
+  if (ended.by == Ended::By::signal && ended.number == SIGKILL) {
     return Error(ErrorKind::unavailable, "the process that bears the burden was killed while it took it up", "the kernel had no memory for it: ask for less, or see the limits of the agent's cgroup");
   }
-  return Error(ErrorKind::unavailable, fmt::format("the process that bears the burden ended while it took it up ({})", how), "see the log of the kernel (dmesg)");
+  return Error(ErrorKind::unavailable, fmt::format("the process that bears the burden ended while it took it up ({})", describe(ended)), "see the log of the kernel (dmesg)");
 }
 
 // Gives the order and waits for what becomes of it. The detail of the apply, or nothing when it ended without a word.
@@ -167,8 +166,7 @@ Task<BearerEnd> end_bearer(std::string id, Clock& clock, Duration limit, int& pi
     auto work = within<void>(clock, limit, wait_for_end(ours->second.pidfd.get()));
     const auto ended = co_await std::move(work);
     if (!ended) co_return BearerEnd::still_there;
-    std::string how;
-    reap(let_go().at(id), how);
+    reap(let_go().at(id));
     let_go().erase(id);
     co_return BearerEnd::ended;
   }
