@@ -11,6 +11,7 @@ namespace capsize {
 
 FaultType process_pause();
 FaultType process_cpu();
+FaultType process_memory();
 FaultType process_fds();
 
 const std::vector<FaultType>& fault_catalog() {
@@ -20,6 +21,7 @@ const std::vector<FaultType>& fault_catalog() {
       balancer_drain(),
       process_pause(),
       process_cpu(),
+      process_memory(),
       process_fds(),
       backend_latency(),
       net_delay(),
