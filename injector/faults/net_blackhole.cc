@@ -33,7 +33,7 @@ FaultType net_blackhole() {
   FaultType type;
   type.name = "net.blackhole";
   type.doc = "Packets vanish and nobody is told: connections hang instead of failing.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = blackhole_spec;
   type.example = {{"fault", "net.blackhole"}, {"target", "auth1"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

@@ -36,7 +36,7 @@ FaultType net_corrupt() {
   FaultType type;
   type.name = "net.corrupt";
   type.doc = "Some packets arrive with a bit flipped; a checksum catches most, so that they count as lost.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = corrupt_spec;
   type.example = {{"fault", "net.corrupt"}, {"target", "auth1"}, {"share", "10%"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

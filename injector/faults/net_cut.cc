@@ -58,7 +58,7 @@ FaultPlan decide(const NetAim& aim, const NetGround& ground, const std::set<std:
   plan.observe = {"net.connections", to_json(match)};
   plan.intended = {{"cut", "every connection that matched"}};
   plan.summary = fmt::format("connections of {} are cut, both ends with a reset", named_traffic(match.affected));
-  if (!ground.place.path.empty()) plan.summary = fmt::format("in {}: {}", ground.place.path, plan.summary);
+  if (!ground.place_words.empty()) plan.summary = fmt::format("in {}: {}", ground.place_words, plan.summary);
   return plan;
 }
 
@@ -98,7 +98,7 @@ FaultType net_cut_fault() {
   FaultType type;
   type.name = "net.cut";
   type.doc = "Connections that are open end at once, both ends with a reset; new ones come about.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = cut_spec;
   type.example = {{"fault", "net.cut"}, {"target", "auth1"}, {"at", "0s"}, {"for", "10s"}};
   type.plan = plan;

@@ -80,7 +80,7 @@ FaultType net_delay() {
   FaultType type;
   type.name = "net.delay";
   type.doc = "Packets are late, as over a long or busy line.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = delay_spec;
   type.example = {{"fault", "net.delay"}, {"target", "auth1"}, {"delay", "200ms"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

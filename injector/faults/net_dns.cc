@@ -62,7 +62,7 @@ NetAim aim_at_queries(const FaultRequest& request) {
   NetAim aim = aim_at(request.target_type, request.target);
   if (aim.protocol == Protocol::icmp) throw Error(ErrorKind::refused, "queries are not ICMP", "leave \"protocol\" out of the target");
   aim.protocol = Protocol::udp;
-  if (request.target_type == "network" && aim.peer_ports.empty()) aim.peer_ports.push_back({kDnsPort, kDnsPort});
+  if (request.target_type != "service" && aim.peer_ports.empty()) aim.peer_ports.push_back({kDnsPort, kDnsPort});
   return aim;
 }
 
@@ -102,7 +102,7 @@ FaultType net_dns() {
   FaultType type;
   type.name = "net.dns";
   type.doc = "Names are not resolved, or late, or said not to exist: of DNS over UDP, only queries for the chosen names are met.";
-  type.target_types = {"network", "service"};
+  type.target_types = {"network", "service", "container"};
   type.spec = dns_spec;
   type.example = {{"fault", "net.dns"}, {"target", "resolver"}, {"names", {"db.staging", "*.internal"}}, {"answer", "nxdomain"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

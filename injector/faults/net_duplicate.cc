@@ -36,7 +36,7 @@ FaultType net_duplicate() {
   FaultType type;
   type.name = "net.duplicate";
   type.doc = "Some packets arrive twice.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = duplicate_spec;
   type.example = {{"fault", "net.duplicate"}, {"target", "auth1"}, {"share", "10%"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

@@ -69,7 +69,7 @@ FaultType net_loss() {
   FaultType type;
   type.name = "net.loss";
   type.doc = "Some packets never arrive, one by one or in bursts.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = loss_spec;
   type.example = {{"fault", "net.loss"}, {"target", "auth1"}, {"share", "10%"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

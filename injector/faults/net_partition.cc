@@ -34,7 +34,7 @@ FaultType net_partition() {
   FaultType type;
   type.name = "net.partition";
   type.doc = "Machines do not reach each other, one way or both: packets between two sets of addresses vanish.";
-  type.target_types = {"network"};
+  type.target_types = {"network", "container"};
   type.spec = partition_spec;
   type.example = {{"fault", "net.partition"}, {"target", "database"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

@@ -101,7 +101,7 @@ FaultType net_rate() {
   FaultType type;
   type.name = "net.rate";
   type.doc = "A narrow line: what comes faster waits, and is dropped when it would wait too long.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = rate_spec;
   type.example = {{"fault", "net.rate"}, {"target", "auth1"}, {"rate", "1Mbit/s"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

@@ -44,7 +44,7 @@ FaultType net_reject() {
   FaultType type;
   type.name = "net.reject";
   type.doc = "Packets are refused and the sender is told at once: connections fail fast instead of hanging.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = reject_spec;
   type.example = {{"fault", "net.reject"}, {"target", "auth1"}, {"with", "tcp_reset"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;

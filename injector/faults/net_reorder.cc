@@ -44,7 +44,7 @@ FaultType net_reorder() {
   FaultType type;
   type.name = "net.reorder";
   type.doc = "Some packets overtake others.";
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = reorder_spec;
   type.example = {{"fault", "net.reorder"}, {"target", "auth1"}, {"share", "25%"}, {"at", "0s"}, {"for", "30s"}};
   type.plan = plan;
