@@ -17,6 +17,7 @@ const std::vector<OpType>& op_catalog() {
       container_identify(), process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
       cgroup_look(), cgroup_usage(), cgroup_limit(), cgroup_restore(),
       process_descriptors(), process_limit_descriptors(), process_restore_descriptors(),
+      process_signal(), process_fate(), process_revive(), process_stutter(), process_rhythm(),
       net_resolve(), net_control_path(), net_watch(),
       net_capabilities(), net_impair(), net_restore(),
       net_connections(), net_cut(), net_cut_done(),
