@@ -45,6 +45,7 @@ const std::vector<FaultType>& fault_catalog() {
       host_memory(),
       host_disk(),
       host_io(),
+      host_clock(),
   };
   return table;
 }

@@ -21,7 +21,7 @@ const std::vector<OpType>& op_catalog() {
       net_resolve(), net_control_path(), net_watch(),
       net_capabilities(), net_impair(), net_restore(),
       net_connections(), net_cut(), net_cut_done(),
-      host_cpu_use(), host_memory_use(), host_space(), host_disk_use(), host_burden(), host_unburden(),
+      host_cpu_use(), host_memory_use(), host_space(), host_disk_use(), host_clock_use(), host_burden(), host_unburden(),
   };
   return table;
 }
