@@ -9,18 +9,26 @@
 
 namespace capsize {
 
+FaultType process_kill();
 FaultType process_pause();
 FaultType process_cpu();
+FaultType process_memory();
 FaultType process_fds();
+FaultType process_restart();
+FaultType process_stutter_fault();
 
 const std::vector<FaultType>& fault_catalog() {
   static const std::vector<FaultType> table = {
       balancer_skew(),
       balancer_weight(),
       balancer_drain(),
+      process_kill(),
+      process_restart(),
       process_pause(),
       process_cpu(),
+      process_memory(),
       process_fds(),
+      process_stutter_fault(),
       backend_latency(),
       net_delay(),
       net_partition(),
@@ -37,6 +45,7 @@ const std::vector<FaultType>& fault_catalog() {
       host_memory(),
       host_disk(),
       host_io(),
+      host_clock(),
   };
   return table;
 }

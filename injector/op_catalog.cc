@@ -17,10 +17,11 @@ const std::vector<OpType>& op_catalog() {
       container_identify(), process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
       cgroup_look(), cgroup_usage(), cgroup_limit(), cgroup_restore(),
       process_descriptors(), process_limit_descriptors(), process_restore_descriptors(),
+      process_signal(), process_fate(), process_revive(), process_stutter(), process_rhythm(),
       net_resolve(), net_control_path(), net_watch(),
       net_capabilities(), net_impair(), net_restore(),
       net_connections(), net_cut(), net_cut_done(),
-      host_cpu_use(), host_memory_use(), host_space(), host_disk_use(), host_burden(), host_unburden(),
+      host_cpu_use(), host_memory_use(), host_space(), host_disk_use(), host_clock_use(), host_burden(), host_unburden(),
   };
   return table;
 }

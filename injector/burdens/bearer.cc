@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "injector/base/error.h"
@@ -157,6 +158,29 @@ BearerLook find_bearer(const std::string& id) {
   return {};
 }
 
+int command_of_bearer(const std::string& id) {
+  std::map<int, int> parents;
+  std::error_code problem;
+  std::set<int> bearers;  // the bearer, and the first process of the command's pid namespace, which is made from it
+  const ProcFs proc;
+  for (fs::directory_iterator it("/proc", problem), end; !problem && it != end; it.increment(problem)) {
+    const auto pid = parse_pid(it->path().filename().string());
+    if (!pid) continue;
+    std::optional<ProcStat> stat;
+    try {
+      stat = proc.stat(*pid);
+    } catch (const Error&) {  // not ours to see: then it is not ours
+    }
+    if (!stat || stat->state == 'Z' || stat->state == 'X') continue;
+    parents[*pid] = stat->parent;
+    if (stat->comm == bearer_name(id)) bearers.insert(*pid);
+  }
+  for (const auto& [pid, parent] : parents) {
+    if (bearers.contains(parent) && !bearers.contains(pid)) return pid;
+  }
+  return 0;
+}
+
 Task<BearerEnd> end_bearer(std::string id, Clock& clock, Duration limit, int& pid) {
   const TimePoint end = clock.now() + limit;
   const auto ours = let_go().find(id);
@@ -168,12 +192,11 @@ Task<BearerEnd> end_bearer(std::string id, Clock& clock, Duration limit, int& pi
     if (!ended) co_return BearerEnd::still_there;
     reap(let_go().at(id));
     let_go().erase(id);
-    co_return BearerEnd::ended;
   }
-  for (;;) {
+  for (;;) {  // one that another process started; and what this one had started in turn, which dies right after it
     const BearerLook found = find_bearer(id);
     if (found.pid == 0) co_return seen ? BearerEnd::ended : BearerEnd::was_not_there;
-    pid = found.pid;
+    if (!seen) pid = found.pid;
     seen = true;
     const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, found.pid, 0)));
     const BearerLook again = look_at(found.pid, id);  // what the pidfd is of cannot be another's from here on

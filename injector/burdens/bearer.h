@@ -10,7 +10,8 @@
 
 namespace capsize {
 
-// The bearer's own main(): `capsize burden --id ID`, with the descriptor of bearer_wire.h. Returns its exit code.
+// The bearer's own main(): `capsize burden --id ID`, with the descriptor of bearer_wire.h; and of `capsize burden --wall-clock`, which
+// prints what time it is, in milliseconds since 1970. Returns its exit code.
 int bearer_main(int argc, char** argv);
 
 // A bearer that this process started. Dropping it ends the burden. Thread: control.
@@ -41,6 +42,9 @@ struct BearerLook {
   bool ending = false;  // it has been killed, and the kernel is taking back what it had
 };
 BearerLook find_bearer(const std::string& id);
+
+// The command that the bearer of a "clock" burden started; 0: there is none (any more).
+int command_of_bearer(const std::string& id);
 
 enum class BearerEnd { ended, was_not_there, still_there };
 // Ends the bearer of this id, whoever started it, and waits until the kernel has taken back all that it had. `pid`: the one it waited for.

@@ -73,10 +73,18 @@ std::unique_ptr<Burden> burden_of(const Json& order) {
   if (which == "memory") return memory_burden(order);
   if (which == "disk") return disk_burden(order);
   if (which == "io") return io_burden(order);
+  if (which == "clock") return clock_burden(order);
   throw Error(ErrorKind::bug, fmt::format("no burden is called \"{}\"", which), "this is a bug in capsize");
 }
 
+// What the clock says to a program that was started as this one was.
+int say_wall_clock() {
+  const std::string text = fmt::format("{}", SystemClock().wall().time_since_epoch().count());
+  return write(STDOUT_FILENO, text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : kExitUnavailable;
+}
+
 int bearer_main(int argc, char** argv) {
+  if (argc == 3 && std::strcmp(argv[2], "--wall-clock") == 0) return say_wall_clock();
   const std::string id = argc == 4 && std::strcmp(argv[2], "--id") == 0 ? argv[3] : "";
   if (!is_burden_id(id) || fcntl(kBearerSocketFd, F_SETFD, FD_CLOEXEC) < 0) {
     std::fputs("capsize burden: started by an agent, not by hand\n", stderr);

@@ -70,7 +70,7 @@ Task<UndoResult> undo(Json args, OpContext& context) {
 }  // namespace
 
 OpType host_burden() {
-  OpType type{"host.burden", Lasts::while_held, "a process of capsize takes processor time, memory, room on a file system, or a disk's time"};
+  OpType type{"host.burden", Lasts::while_held, "a process of capsize takes processor time, memory, room on a file system or a disk's time, or starts a command with a wrong clock"};
   type.apply = apply;
   return type;
 }

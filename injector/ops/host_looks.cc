@@ -22,11 +22,6 @@ namespace {
 
 constexpr Duration kWindow = std::chrono::seconds(1);
 
-Json fresh_id() {
-  std::random_device random;
-  return fmt::format("{:08x}", Rng(std::uint64_t{random()} << 32 | random()).next() >> 32);
-}
-
 int bearer_of(const Json& args) {
   const std::string id = args.value("id", "");
   if (!is_burden_id(id)) throw Error(ErrorKind::bug, "a look at a burden without an id", "this is a bug in capsize");
@@ -62,7 +57,7 @@ double since(std::uint64_t before, std::uint64_t after) { return after > before 
 Task<Json> look_cpu(Json args, OpContext& context) {
   if (!args.contains("id")) {
     Json planning = {{"processors", cpu_ticks().processors}, {"allowed", allowed_cpus()}};
-    planning["new_id"] = fresh_id();
+    planning["new_id"] = fresh_burden_id();
     co_return planning;
   }
   const int bearer = bearer_of(args);
@@ -89,7 +84,7 @@ Json memory_json() {
 Task<Json> look_memory(Json args, OpContext&) {
   Json answer = memory_json();
   if (!args.contains("id")) {
-    answer["new_id"] = fresh_id();
+    answer["new_id"] = fresh_burden_id();
     co_return answer;
   }
   const int bearer = bearer_of(args);
@@ -111,7 +106,7 @@ Task<Json> look_space(Json args, OpContext& context) {
     answer["bearer"] = bearer_of(args);
   } else {
     answer["memory"] = memory_json();
-    answer["new_id"] = fresh_id();
+    answer["new_id"] = fresh_burden_id();
   }
   co_return answer;
 }
@@ -136,7 +131,7 @@ Task<Json> look_disk(Json args, OpContext& context) {
   Json answer = space_json(args, context);
   const auto device = answer.at("device").get<std::uint64_t>();
   if (!args.contains("id")) {
-    answer["new_id"] = fresh_id();
+    answer["new_id"] = fresh_burden_id();
     co_return answer;
   }
   const int bearer = bearer_of(args);
@@ -155,6 +150,11 @@ Task<Json> look_disk(Json args, OpContext& context) {
 }
 
 }  // namespace
+
+std::string fresh_burden_id() {
+  std::random_device random;
+  return fmt::format("{:08x}", Rng(std::uint64_t{random()} << 32 | random()).next() >> 32);
+}
 
 bool state_folder_is_on(const std::string& state_folder, std::uint64_t device) {
   if (state_folder.empty()) return false;

@@ -12,6 +12,9 @@ OpType host_cpu_use();
 OpType host_memory_use();
 OpType host_space();
 OpType host_disk_use();
+OpType host_clock_use();
+
+std::string fresh_burden_id();  // for a burden that is being planned
 
 // Is this host's state folder, there already or not, on that device?
 bool state_folder_is_on(const std::string& state_folder, std::uint64_t device);

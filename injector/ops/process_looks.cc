@@ -157,22 +157,27 @@ Json count_states(const std::vector<ThreadLook>& threads) {
   return counts;
 }
 
-ProvenProcess prove_running(const Json& args) {
+ProvenProcess prove_same(TargetProcess process) {
   const ProcFs proc;
-  ProvenProcess out;
-  out.process = target_process_from_json(args.value("identity", Json()));
-  Sameness same = proc.same_process(out.process);
+  Sameness same = proc.same_process(process);
   if (same.answer == Proof::no) throw Error(ErrorKind::changed, same.because, "plan again: nothing was done to it");
   if (same.answer == Proof::cannot_tell) throw Error(ErrorKind::unavailable, same.because, "nothing was done, since it may be another process");
-  const std::string forbidden = never_a_target(out.process.pid, {}, proc);
+  const std::string forbidden = never_a_target(process.pid, {}, proc);
   if (!forbidden.empty()) throw Error(ErrorKind::refused, forbidden, "choose another process");
-  const auto threads = proc.threads(out.process.pid);
-  if (has_ended(threads)) throw Error(ErrorKind::changed, describe(out.process) + " has ended", "plan again: nothing was done to it");
+  if (has_ended(proc.threads(process.pid))) throw Error(ErrorKind::changed, describe(process) + " has ended", "plan again: nothing was done to it");
+  ProvenProcess out;
+  out.process = std::move(process);
+  out.pidfd = std::move(same.pidfd);
+  return out;
+}
+
+ProvenProcess prove_running(const Json& args) {
+  ProvenProcess out = prove_same(target_process_from_json(args.value("identity", Json())));
+  const auto threads = ProcFs().threads(out.process.pid);
   if (is_stopped(threads)) {
     throw Error(ErrorKind::changed, fmt::format("{} has been stopped by someone since it was planned (thread states {})", describe(out.process), count_states(threads).dump()),
                 "find out by whom, continue it and plan again");
   }
-  out.pidfd = std::move(same.pidfd);
   return out;
 }
 

@@ -13,6 +13,11 @@ OpType process_identify();
 OpType process_state();
 OpType process_hold();
 OpType process_release();
+OpType process_signal();
+OpType process_fate();
+OpType process_revive();
+OpType process_stutter();
+OpType process_rhythm();
 OpType process_stop();
 OpType process_continue();
 
@@ -28,6 +33,7 @@ struct ProvenProcess {
   UniqueFd pidfd;
 };
 ProvenProcess prove_running(const Json& args);
+ProvenProcess prove_same(TargetProcess process);  // it may be stopped
 
 bool is_stopped(const std::vector<ThreadLook>& threads);    // any of them is, or is about to be
 bool has_ended(const std::vector<ThreadLook>& threads);     // none, or only what is left of them
@@ -41,8 +47,7 @@ struct Tracer {
 };
 UndoResult judge_release(const TargetProcess& process, const std::vector<ThreadLook>& threads, const Tracer& tracer);
 
-// A stop signal does not say who sent it. A file of this name, made right before ours is sent, does: without it a stopped process was
-// stopped by someone else, and is left alone. It means nothing after a restart of the machine, as the stop itself.
+// The mark of a stop of ours (process_mark.h).
 std::string stop_mark(const Json& args, const TargetProcess& process);
 
 }  // namespace capsize

@@ -120,6 +120,11 @@ std::optional<ProcStatus> parse_proc_status(std::string_view text) {
     std::uint64_t bits = 0;
     if (!mask || !take_number(*mask, bits, 16)) return std::nullopt;
     out.stop_pending = out.stop_pending || (bits & kStopSignals) != 0;
+    out.pending |= bits;
+  }
+  for (const auto& [key, bits] : {std::pair{"SigCgt", &out.caught}, {"SigIgn", &out.ignored}}) {
+    auto mask = status_value(text, key);
+    if (mask && !take_number(*mask, *bits, 16)) return std::nullopt;
   }
   return out;
 }

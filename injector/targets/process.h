@@ -66,6 +66,9 @@ struct ProcStatus {
   int thread_group = 0;
   int tracer = 0;             // 0: none, or one of another pid namespace
   bool stop_pending = false;  // a SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU is on its way
+  std::uint64_t pending = 0;  // masks: bit 0 is signal 1
+  std::uint64_t caught = 0;
+  std::uint64_t ignored = 0;
 };
 std::optional<ProcStatus> parse_proc_status(std::string_view text);
 

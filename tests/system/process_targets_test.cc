@@ -1,10 +1,7 @@
 // Selectors of processes on real ones: by program and arguments, by where they listen, by cgroup and unit.
 #include <catch2/catch.hpp>
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <fstream>
 #include <sstream>
@@ -17,64 +14,10 @@ using namespace capsize::process_test;
 
 namespace {
 
-// A program of this test alone, gone with it.
-class Program {
- public:
-  Program() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "capsize-program-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-    std::filesystem::copy_file("/bin/sleep", folder_ / "server");
-  }
-  ~Program() { std::filesystem::remove_all(folder_); }
-  Program(const Program&) = delete;
-  Program& operator=(const Program&) = delete;
-
-  std::string path() const { return (folder_ / "server").string(); }
-  void replace() const {
-    std::filesystem::copy_file("/bin/sleep", folder_ / "new");
-    std::filesystem::rename(folder_ / "new", folder_ / "server");
-  }
-  void run(Control& control, std::vector<std::unique_ptr<Child>>& children, const char* argument = "600", const char* second = nullptr) const {
-    const std::string file = path();
-    children.push_back(std::make_unique<Child>([&file, argument, second] {
-      ::execl(file.c_str(), "server", argument, second, nullptr);
-      return 1;
-    }));
-    const int pid = children.back()->pid();
-    REQUIRE(control.until([&] {
-      const auto program = ProcFs().exe(pid);
-      return program && program->path.find("/server") != std::string::npos;
-    }));
-  }
-
- private:
-  std::filesystem::path folder_;
-};
-
 std::vector<int> pids_of(const FaultPlan& plan) {
   std::vector<int> out;
   for (const Step& step : plan.steps) out.push_back(step.apply.args["identity"]["pid"]);
   return out;
-}
-
-// Listens, at a port that the kernel chooses or that is given, and tells it.
-int listen_at(const char* address, int port) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int yes = 1;
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  sockaddr_in where{};
-  where.sin_family = AF_INET;
-  where.sin_port = htons(static_cast<std::uint16_t>(port));
-  ::inet_pton(AF_INET, address, &where.sin_addr);
-  socklen_t size = sizeof where;
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&where), size) != 0 || ::listen(fd, 5) != 0) return -1;
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&where), &size);
-  return ntohs(where.sin_port);
-}
-
-int sleep_on() {
-  for (;;) ::pause();
-  return 0;
 }
 
 // A cgroup of this test's own, in the version 2 hierarchy; empty path: there is none to make one in.
@@ -227,7 +170,8 @@ TEST_CASE("capsize and its ancestors are not selected by what they run or where 
   const WhyNot itself = why_not(control, "process.pause", {{"exe", own->path}});
   CHECK(itself.kind == ErrorKind::refused);
   CHECK(itself.text.find("capsize itself") != std::string::npos);
-  const int port = listen_at("127.0.0.1", 0);
+  const Listener listener;
+  const int port = listener.port();
   CHECK(why_not(control, "process.pause", {{"listens_on", port}, {"match", "all"}}).text.find("capsize itself") != std::string::npos);
   Child child(sleep_on);  // runs the same program, and got the socket with it
   CHECK(pids_of(control.plan("process.pause", {{"listens_on", port}, {"match", "all"}})) == std::vector<int>{child.pid()});
