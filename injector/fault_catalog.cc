@@ -16,6 +16,7 @@ FaultType process_memory();
 FaultType process_fds();
 FaultType process_restart();
 FaultType process_stutter_fault();
+FaultType process_syscall();
 
 const std::vector<FaultType>& fault_catalog() {
   static const std::vector<FaultType> table = {
@@ -29,6 +30,7 @@ const std::vector<FaultType>& fault_catalog() {
       process_memory(),
       process_fds(),
       process_stutter_fault(),
+      process_syscall(),
       backend_latency(),
       net_delay(),
       net_partition(),

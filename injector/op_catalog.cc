@@ -8,6 +8,7 @@
 #include "injector/ops/net_looks.h"
 #include "injector/ops/net_ops.h"
 #include "injector/ops/process_ops.h"
+#include "injector/ops/syscall_ops.h"
 
 namespace capsize {
 
@@ -18,6 +19,7 @@ const std::vector<OpType>& op_catalog() {
       cgroup_look(), cgroup_usage(), cgroup_limit(), cgroup_restore(),
       process_descriptors(), process_limit_descriptors(), process_restore_descriptors(),
       process_signal(), process_fate(), process_revive(), process_stutter(), process_rhythm(),
+      process_syscalls(), process_tamper_syscalls(),
       net_resolve(), net_control_path(), net_watch(),
       net_capabilities(), net_impair(), net_restore(),
       net_connections(), net_cut(), net_cut_done(),
