@@ -176,7 +176,7 @@ const Spec<FaultKeys>& fault_spec() {
                                .optional("target", &FaultKeys::target, "what it is done to: a name from \"targets\"; required by faults that have a target")
                                .optional("at", &FaultKeys::at, "when it begins, from the start of the fault phase")
                                .required("for", &FaultKeys::lasting, "how long it lasts: there is no fault without an end", more_than_zero())
-                               .optional("allow", &FaultKeys::allow, "permits more harm than by default: to take the last healthy server out, or more than half of them; to meet all traffic, or the connections that capsize itself needs; needs a reason")
+                               .optional("allow", &FaultKeys::allow, "permits more harm than by default: to take the last healthy server out, or more than half of them; to meet all traffic, or the connections that capsize itself needs; to leave a host hardly any memory; to do what cannot be undone, as to end a process; needs a reason")
                                .optional("reason", &FaultKeys::reason, "why that is allowed here; the report prints it");
   return spec;
 }

@@ -88,11 +88,12 @@ const Spec<ProbeKeys>& probe_spec();
 
 const Spec<Timing>& timing_spec();
 
-enum class Allow { last_server, majority, everything, control_path };
+enum class Allow { last_server, majority, everything, control_path, starve_host, irreversible };
 template <>
 struct EnumWords<Allow> {
-  static constexpr std::array<std::pair<Allow, std::string_view>, 4> words = {
-      {{Allow::last_server, "last_server"}, {Allow::majority, "majority"}, {Allow::everything, "everything"}, {Allow::control_path, "control_path"}}};
+  static constexpr std::array<std::pair<Allow, std::string_view>, 6> words = {
+      {{Allow::last_server, "last_server"}, {Allow::majority, "majority"}, {Allow::everything, "everything"}, {Allow::control_path, "control_path"},
+       {Allow::starve_host, "starve_host"}, {Allow::irreversible, "irreversible"}}};
 };
 
 struct FaultKeys {

@@ -5,6 +5,7 @@
 
 #include "experiments/runner.h"
 #include "injector/base/error.h"
+#include "injector/base/settle.h"
 
 namespace capsize {
 namespace {
@@ -48,17 +49,44 @@ std::vector<std::string> admin_sockets(const Playbook& playbook) {
   return out;
 }
 
+using Reports = std::vector<UndoReport>;
+
+// All hosts at once, and told in their order: a host whose link a fault of another cut would else be waited for before that fault goes.
+Task<Reports> undo_everywhere(std::vector<Host*> hosts) {
+  const auto executor = co_await asio::this_coro::executor;
+  std::vector<std::shared_ptr<Settled<Reports>>> undoing;
+  for (Host* host : hosts) {
+    const auto one = std::make_shared<Settled<Reports>>(executor);
+    undoing.push_back(one);
+    asio::co_spawn(executor, host->undo_all(), [one](std::exception_ptr error, Reports reports) {
+      one->error = error;
+      one->value.emplace(std::move(reports));
+      one->done = true;
+      one->finished.cancel();
+    });
+  }
+  Reports all;
+  std::exception_ptr problem;
+  for (const auto& one : undoing) {
+    while (!one->done) {
+      boost::system::error_code ignored;
+      co_await one->finished.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    if (one->error) problem = one->error;
+    all.insert(all.end(), one->value->begin(), one->value->end());
+  }
+  if (problem) std::rethrow_exception(problem);
+  co_return all;
+}
+
 }  // namespace
 
 Host& PreparedRun::host_of(const std::string& target) { return *hosts_.at(playbook_->targets.at(target).host); }
 
 Task<std::vector<UndoReport>> PreparedRun::undo_all() {
-  std::vector<UndoReport> all;
-  for (auto& [name, host] : hosts_) {
-    auto reports = co_await host->undo_all();
-    all.insert(all.end(), reports.begin(), reports.end());
-  }
-  co_return all;
+  std::vector<Host*> hosts;
+  for (auto& [name, host] : hosts_) hosts.push_back(host.get());
+  return uncancelled(undo_everywhere(std::move(hosts)));
 }
 
 Task<> PreparedRun::close() {
@@ -67,7 +95,7 @@ Task<> PreparedRun::close() {
   }
 }
 
-Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world) {
+Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed) {
   refuse_overlap(playbook);
   auto prepared = std::make_unique<PreparedRun>();
   prepared->playbook_ = &playbook;
@@ -89,6 +117,7 @@ Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& worl
       request.target_type = playbook.targets.at(fault.target).type;
       request.target = playbook.targets.at(fault.target).params;
       request.allow = fault.allow;
+      request.seed = seed;
       request.keep_open = admin_sockets(playbook);
       auto plan = co_await type->plan(std::move(request), prepared->host_of(fault.target));
       prepared->plans_.push_back(std::move(plan));

@@ -42,14 +42,14 @@ class PreparedRun {
   Task<> close();
 
  private:
-  friend Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world);
+  friend Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed);
   const Playbook* playbook_ = nullptr;
   std::map<std::string, std::unique_ptr<Host>> hosts_;
   std::vector<FaultPlan> plans_;
 };
 
-// Connects and plans; only looks. Throws Error (refused, unavailable, privilege, residue) when it cannot be run as written.
-Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world);
+// Connects and plans; only looks. `seed`: of the run; what a target chooses by chance is chosen again with it. Throws Error (refused, unavailable, privilege, residue) when it cannot be run as written.
+Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed = 1);
 
 Json plan_json(const Playbook& playbook, const PreparedRun& prepared);
 

@@ -1,5 +1,6 @@
 // A fault plans, an op acts. A fault looks at a host and returns steps; it says what it intends and how its effect is measured.
 #pragma once
+#include <cstdint>
 #include <set>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@ struct FaultRequest {
   std::string target_type;        // which of the types it accepts: "haproxy"
   Json target = Json::object();   // the target's own parameters (no type, no host)
   std::set<std::string> allow;    // "last_server", "majority", ...: what the playbook permits beyond the default blast radius
+  std::uint64_t seed = 1;         // of the run: what is chosen by chance is chosen again with it
   std::vector<std::string> keep_open;  // "host:port" that this run itself speaks to over TCP: HAProxy's admin sockets
 };
 

@@ -4,18 +4,33 @@
 #include <algorithm>
 
 #include "injector/faults/balancer.h"
+#include "injector/faults/host_faults.h"
 #include "injector/faults/net_faults.h"
 
 namespace capsize {
 
+FaultType process_kill();
 FaultType process_pause();
+FaultType process_cpu();
+FaultType process_memory();
+FaultType process_fds();
+FaultType process_restart();
+FaultType process_stutter_fault();
+FaultType process_syscall();
 
 const std::vector<FaultType>& fault_catalog() {
   static const std::vector<FaultType> table = {
       balancer_skew(),
       balancer_weight(),
       balancer_drain(),
+      process_kill(),
+      process_restart(),
       process_pause(),
+      process_cpu(),
+      process_memory(),
+      process_fds(),
+      process_stutter_fault(),
+      process_syscall(),
       backend_latency(),
       net_delay(),
       net_partition(),
@@ -28,6 +43,11 @@ const std::vector<FaultType>& fault_catalog() {
       net_reorder(),
       net_dns(),
       net_cut_fault(),
+      host_cpu(),
+      host_memory(),
+      host_disk(),
+      host_io(),
+      host_clock(),
   };
   return table;
 }

@@ -118,7 +118,7 @@ TEST_CASE("every probe has a source file, a test and a docs page", "[tidy]") {
 TEST_CASE("nothing outside the clock asks what time it is or waits for it", "[tidy]") {
   const std::regex clocks("(steady_clock|system_clock|high_resolution_clock)::now|clock_gettime|gettimeofday|sleep_for|sleep_until\\(std|\\busleep\\(|nanosleep|std::time\\(|\\btime\\(NULL|\\btime\\(nullptr");
   for (const Source& source : sources(kProduct)) {
-    if (source.name == "injector/base/clock.cc") continue;
+    if (source.name == "injector/base/clock.cc" || source.name == "injector/syscall/syscall_names.h") continue;  // the latter names system calls
     for (std::size_t i = 0; i < source.lines.size(); ++i) {
       INFO(source.name << ":" << i + 1 << ": " << source.lines[i]);
       CHECK(!std::regex_search(without_comment(source.lines[i]), clocks));

@@ -48,7 +48,7 @@ void print_plan(const Json& plan) {
   fmt::print("\nNothing was changed.\n");
 }
 
-int plan(const std::string& file, const PlaybookFlags& flags, const CliContext& context) {
+int plan(const std::string& file, const PlaybookFlags& flags, std::uint64_t seed, const CliContext& context) {
   const auto playbook = read_or_complain(file, flags, context);
   if (!playbook) return kExitBadPlaybook;
   SystemClock clock;
@@ -56,7 +56,7 @@ int plan(const std::string& file, const PlaybookFlags& flags, const CliContext& 
   World world = real_world(clock, context, "plan");
   Json plan;
   const auto work = [&]() -> Task<> {
-    const auto prepared = co_await prepare(*playbook, world);
+    const auto prepared = co_await prepare(*playbook, world, seed);
     plan = plan_json(*playbook, *prepared);
     co_await prepared->close();
   };
@@ -73,6 +73,7 @@ void add_check(CLI::App& app, CliContext& context) {
     std::vector<std::string> files;
     std::string file;
     PlaybookFlags variables;
+    std::uint64_t seed = 1;
   };
   auto flags = std::make_shared<Flags>();
   auto* check_command = app.add_subcommand("check", "find every mistake of playbooks at once, with place and remedy; sends nothing anywhere");
@@ -83,7 +84,8 @@ void add_check(CLI::App& app, CliContext& context) {
   auto* plan_command = app.add_subcommand("plan", "resolve targets, print every step and its undo; looks only, changes nothing");
   plan_command->add_option("PLAYBOOK", flags->file, "the playbook (JSON)")->required();
   flags->variables.add_to(*plan_command);
-  plan_command->callback([flags, &context] { context.exit_code = plan(flags->file, flags->variables, context); });
+  plan_command->add_option("--seed", flags->seed, "what a run with this seed would choose by chance");
+  plan_command->callback([flags, &context] { context.exit_code = plan(flags->file, flags->variables, flags->seed, context); });
 }
 
 }  // namespace capsize

@@ -90,7 +90,8 @@ class Play {
  private:
   Task<> drive() {
     World world = real_world(clock_, context_, run_);
-    const auto prepared = co_await prepare(playbook_, world);
+    options_.seed = chosen_seed(flags_);
+    const auto prepared = co_await prepare(playbook_, world, options_.seed);
     std::exception_ptr problem;
     try {
       begin();
@@ -114,7 +115,6 @@ class Play {
   void begin() {
     if (stop_.requested()) throw Error(ErrorKind::unavailable, "stopped before anything was done");
     options_.run = run_;
-    options_.seed = chosen_seed(flags_);
     options_.without_faults = flags_.without_faults;
     folder_ = make_run_folder(context_.state_dir(), run_, flags_.out);
     write_whole(folder_ / "playbook.json", playbook_.as_run.dump(2) + "\n");

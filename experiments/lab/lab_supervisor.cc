@@ -35,6 +35,7 @@ constexpr Duration kEndLimit = std::chrono::seconds(5);
 constexpr Duration kDatabaseEndLimit = std::chrono::seconds(2);
 constexpr int kSpareConnections = 10;  // of the database, for those that keep some to themselves and for a look
 constexpr int kPortAttempts = 3;
+constexpr int kMostRestarts = 100;  // of one server: one that ends again and again is left alone at last
 constexpr std::size_t kKeyBytes = 32;
 // HAProxy first binds the socket under a name that is up to 20 bytes longer.
 constexpr std::size_t kSocketPathLimit = sizeof(sockaddr_un::sun_path) - 21;
@@ -144,6 +145,7 @@ void LabSupervisor::reap() {
     int status = 0;
     if (part.ended || ::waitpid(part.process.pid, &status, WNOHANG) != part.process.pid) continue;
     part.ended = true;
+    part.ended_at = clock_.now();
     const std::string how = WIFSIGNALED(status) ? fmt::format("by signal {}", WTERMSIG(status)) : fmt::format("with exit code {}", WEXITSTATUS(status));
     fmt::print(stderr, "{} {} (pid {}) ended {}\n", iso8601(clock_.wall()), part.name, part.process.pid, how);
     std::fflush(stderr);
@@ -152,29 +154,65 @@ void LabSupervisor::reap() {
 
 std::string LabSupervisor::address(int offset) const { return fmt::format("127.0.0.1:{}", port_base_ + offset); }
 
-UniqueFd LabSupervisor::open_log(const std::string& part) const {
+UniqueFd LabSupervisor::open_log(const std::string& part, bool anew) const {
   const std::filesystem::path log = log_of(part);
-  UniqueFd output(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  UniqueFd output(::open(log.c_str(), O_WRONLY | O_CREAT | (anew ? O_TRUNC : 0) | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!output) throw system_error(errno, "cannot write " + log.string());
   return output;
 }
 
-void LabSupervisor::start_part(const std::string& name, const std::string& address, LabCommand command) {
-  const UniqueFd output = open_log(name);
+void LabSupervisor::run_part(Part& part, LabCommand command) {
+  const UniqueFd output = open_log(part.name, part.restarts == 0);
   command.out = output.get();
   command.err = output.get();
   command.dies_with_parent = true;
+  part.process = start(command);
+  part.ended = false;
+  write_file(options_.dir / (part.name + ".pid"), fmt::format("{}\n", part.process.pid));
+}
+
+void LabSupervisor::start_part(const std::string& name, const std::string& address, LabCommand command) {
   Part part;
   part.name = name;
   part.address = address;
-  part.process = start(command);
+  run_part(part, std::move(command));
   parts_.push_back(part);
-  write_file(options_.dir / (part.name + ".pid"), fmt::format("{}\n", part.process.pid));
+}
+
+void LabSupervisor::start_server(const std::string& name, const std::string& address, LabCommand command) {
+  start_part(name, address, command);
+  parts_.back().again = std::move(command);
+}
+
+Duration LabSupervisor::until_restart() const {
+  Duration wait = Duration::max();
+  for (const Part& part : parts_) {
+    if (part.ended && part.again && part.restarts < kMostRestarts) wait = std::min(wait, std::max(Duration(), part.ended_at + kLabRestartAfter - clock_.now()));
+  }
+  return wait;
+}
+
+void LabSupervisor::restart_servers() {
+  bool any = false;
+  for (Part& part : parts_) {
+    if (!part.ended || !part.again || part.restarts >= kMostRestarts || clock_.now() < part.ended_at + kLabRestartAfter) continue;
+    ++part.restarts;
+    part.ended_at = clock_.now();
+    try {
+      run_part(part, *part.again);
+      any = true;
+      fmt::print(stderr, "{} {} was started again (pid {})\n", iso8601(clock_.wall()), part.name, part.process.pid);
+    } catch (const Error& error) {
+      fmt::print(stderr, "{} {} could not be started again: {}\n", iso8601(clock_.wall()), part.name, error.what());
+    }
+  }
+  std::fflush(stderr);
+  if (any) write_file(options_.dir / kLabFile, describe().dump(2) + "\n");
 }
 
 // Of what prepares the database. `meanwhile` is for work of our own beside it.
 void LabSupervisor::run_to_end(LabCommand command, const std::string& what, const std::function<void()>& meanwhile) {
-  const UniqueFd output = open_log(kDatabasePart);
+  const UniqueFd output = open_log(kDatabasePart, true);
   command.out = output.get();
   command.err = output.get();
   command.own_session = true;  // a process group of its own: initdb starts others
@@ -252,7 +290,7 @@ void LabSupervisor::bring_up_at(int port_base) {
     if (database_) {
       for (const std::string& word : {std::string("--database"), database, std::string("--database-password-file"), (options_.dir / "database.key").string()}) server.words.push_back(word);
     }
-    start_part(name, address(i), server);
+    start_server(name, address(i), server);
   }
   // Before the balancer starts: its first checks must not find a server that waits for the database, and take it out.
   for (const Part& part : std::vector<Part>(parts_)) {
@@ -287,6 +325,7 @@ Json LabSupervisor::bring_up() {
     }
     end_parts();
   }
+  started_ = iso8601(clock_.wall());
   const Json info = describe();
   write_file(options_.dir / kLabFile, info.dump(2) + "\n");
   return info;
@@ -296,15 +335,14 @@ Json LabSupervisor::describe() const {
   LabFacts facts;
   facts.profile = options_.profile;
   facts.dir = options_.dir;
-  facts.started = iso8601(clock_.wall());
+  facts.started = started_;
   facts.supervisor = find_lab_process(::getpid()).value_or(LabProcess{});
   for (const Part& part : parts_) facts.parts.push_back(part);
   return lab_info(facts);
 }
 
 bool LabSupervisor::watch() {
-  while (!told_to_end(Duration::max())) {
-  }
+  while (!told_to_end(until_restart())) restart_servers();
   bool all_there = true;
   for (const Part& part : parts_) all_there = all_there && !part.ended;
   return all_there;

@@ -7,7 +7,9 @@
 #include <boost/asio/redirect_error.hpp>
 #include <cerrno>
 #include <cmath>
+#include <ctime>
 
+#include "injector/base/cpu_time.h"
 #include "injector/base/error.h"
 
 namespace capsize {
@@ -88,6 +90,12 @@ void Alarm::set(TimePoint when) {
 void Alarm::clear() {
   const itimerspec spec{};
   CAPSIZE_CHECK(::timerfd_settime(fd_.get(), 0, &spec, nullptr) == 0);
+}
+
+Duration thread_cpu_time() {
+  timespec used{};
+  CAPSIZE_CHECK(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
 }
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }

@@ -42,6 +42,24 @@ std::optional<Ended> how_if_ended(const Child& child, int options) {
   return Ended{info.si_code == CLD_EXITED ? Ended::By::exit : Ended::By::signal, info.si_status};
 }
 
+std::vector<std::string> environment_with(const std::map<std::string, std::string>& more) {
+  std::vector<std::string> out;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    if (!more.contains(text.substr(0, text.find('=')))) out.push_back(text);
+  }
+  for (const auto& [name, value] : more) out.push_back(name + "=" + value);
+  return out;
+}
+
+// What exec takes of a list of texts, which must outlive it.
+std::vector<char*> pointers(std::vector<std::string>& words) {
+  std::vector<char*> out;
+  for (std::string& word : words) out.push_back(word.data());
+  out.push_back(nullptr);
+  return out;
+}
+
 }  // namespace
 
 Child spawn(const SpawnRequest& request) {
@@ -74,11 +92,9 @@ Child spawn(const SpawnRequest& request) {
   std::vector<std::string> words = request.command;
   const std::string program = words.front();
   if (program == "/proc/self/exe") words.front() = "capsize";  // what `ps` shows
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  std::vector<std::string> environment = environment_with(request.environment);
   Child child;
-  const int code = posix_spawnp(&child.pid, program.c_str(), &files.actions, &attributes.attributes, argv.data(), environ);
+  const int code = posix_spawnp(&child.pid, program.c_str(), &files.actions, &attributes.attributes, pointers(words).data(), pointers(environment).data());
   if (code != 0) throw system_error(code, fmt::format("{} cannot be started", program), "see whether it is installed and may be run");
   child.pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, child.pid, 0)));  // ours until it is reaped, so the pid cannot be another's
   if (!child.pidfd) {

@@ -14,6 +14,7 @@ struct SpawnRequest {
   std::vector<std::string> command;  // looked up in PATH; "/proc/self/exe" is this very program
   std::map<int, int> descriptors;    // the child's number from ours; 0, 1 and 2 are /dev/null when not named, all others are closed
   bool from_root = false;            // in /, so as to keep no mount busy
+  std::map<std::string, std::string> environment = {};  // beside our own, in place of what has the same name
 };
 
 struct Child {

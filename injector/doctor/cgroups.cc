@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "injector/base/diagnostics.h"
+#include "injector/cgroup/limit_step.h"
 #include "injector/doctor/doctor.h"
 #include "injector/doctor/judge.h"
 
@@ -211,12 +212,20 @@ std::vector<Symptom> judge_cgroup(const CgroupLook& cgroup) {
     out.push_back(std::move(finding));
   }
   const std::string name = cgroup.path.substr(cgroup.path.rfind('/') + 1);
-  const bool named_by_us = name.starts_with("capsize_") || name.starts_with("cpz");
-  if (named_by_us && out.empty() && cgroup.processes == 0) {
+  const bool named_by_us = name.starts_with(kOurCgroup) || name.starts_with("capsize_") || name.starts_with("cpz");
+  if (!named_by_us) return out;
+  for (Symptom& finding : out) finding.from = "capsize, by its name";
+  if (cgroup.processes == 0) {
     Symptom finding = begin_finding(cgroup, "cgroup.left", Gravity::leftover);
     finding.what = "an empty cgroup was left";
     finding.from = "capsize, by its name";
     finding.undo = "rmdir " + shell_word(cgroup.folder);
+    out.push_back(std::move(finding));
+  } else {
+    Symptom finding = begin_finding(cgroup, "cgroup.left", Gravity::harm);
+    finding.what = fmt::format("{} processes were moved to a cgroup of capsize", cgroup.processes);
+    finding.from = "capsize, by its name";
+    finding.advice = "if no run is in progress: `capsize revert --all` moves them back where they came from";
     out.push_back(std::move(finding));
   }
   return out;

@@ -131,7 +131,7 @@ Json intended_json(const NetIntent& intent, const std::vector<Impairment>& all, 
 std::string summary_of(const NetIntent& intent, const NetGround& ground, const std::vector<Group>& groups) {
   std::string out;
   for (const Group& group : groups) out += fmt::format("{}{} {} ({})", out.empty() ? "" : "; ", named_traffic(group.affected), intent.words, group.choice.because);
-  return ground.place.path.empty() ? out : fmt::format("in {}: {}", ground.place.path, out);
+  return ground.place_words.empty() ? out : fmt::format("in {}: {}", ground.place_words, out);
 }
 
 Op observe_query(const NetIntent& intent, const NetAim& aim, const NetGround& ground, const std::vector<Impairment>& all) {
@@ -214,7 +214,7 @@ FaultType net_fault(std::string_view name, std::string_view doc, const AnySpec& 
   FaultType type;
   type.name = name;
   type.doc = doc;
-  type.target_types = {"service", "network"};
+  type.target_types = {"service", "network", "container"};
   type.spec = spec;
   type.example = {{"fault", name}, {"target", "auth1"}, {"at", "0s"}, {"for", "30s"}};
   type.example.update(example);
@@ -225,10 +225,18 @@ FaultType net_fault(std::string_view name, std::string_view doc, const AnySpec& 
 }
 
 Task<NetGround> look_at_ground(NetAim aim, FaultRequest request, HostView& host) {
+  std::optional<NetContainer> container;
+  if (aim.in_container) {
+    Op search{"container.identify", request.target};
+    const Json answer = co_await host.inspect(std::move(search));
+    container = container_from_json(request, answer);
+    aim.namespace_of = ProcessRef{std::to_string(container->pid)};
+  }
   Op query = resolve_query(aim, request);
   const Json resolved = co_await host.inspect(std::move(query));
   NetGround ground;
   read_resolved(resolved, ground);
+  if (container) move_into(*container, ground);
   Op ability{"net.capabilities", Json::object()};
   ability.args["place"] = to_json(ground.place);
   const Json capabilities = co_await host.inspect(std::move(ability));

@@ -33,6 +33,7 @@ struct NetAim {
   std::optional<std::string> cgroup;
   std::optional<std::string> network_namespace;
   std::optional<ProcessRef> namespace_of;
+  bool in_container = false;  // of the request: packets are met in its network namespace
   bool is_service = false;  // `local` is the service, on whichever machine
   std::string words;        // "127.0.0.1:8081": what an error or a summary calls it; empty: say what the packets are
 };
@@ -70,10 +71,20 @@ struct NetGround {
   std::vector<AddressBlock> own;                               // addresses whose packets stay on the machine
   NetworkNamespace place;
   bool own_namespace = true;  // the place is where the agent is
+  std::string place_words;    // "/run/netns/blue", "container auth2"; empty: where the agent is
   std::optional<std::uint32_t> user;
   NetCapabilities can;
   std::vector<GuardedPath> control;
 };
+
+// The container that a request is aimed at, and how the ground becomes its own.
+struct NetContainer {
+  std::string name;
+  int pid = 0;  // of its first process
+  std::uint64_t network_namespace = 0;
+};
+NetContainer container_from_json(const FaultRequest& request, const Json& answer);
+void move_into(const NetContainer& container, NetGround& ground);  // throws Error: changed, refused (it has the host's network)
 
 Op resolve_query(const NetAim& aim, const FaultRequest& request);
 // What an address, a block or a name stands for; nothing: a name that stands for none.

@@ -95,7 +95,7 @@ NetIntent intent_of(const DnsParams& params, NetAim& aim) {
 FaultType net_dns() {
   FaultType type = net_fault<dns_params, intent_of>("net.dns", "Names are not resolved, or late, or said not to exist: of DNS over UDP, only queries for the chosen names are met.",
                                                     {{"target", "resolver"}, {"names", {"db.staging", "*.internal"}}, {"answer", "nxdomain"}});
-  type.target_types = {"network", "service"};
+  type.target_types = {"network", "service", "container"};
   return type;
 }
 

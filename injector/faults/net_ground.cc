@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "injector/faults/net.h"
+#include "injector/faults/process_targets.h"
+#include "injector/targets/container.h"
 
 namespace capsize {
 namespace {
@@ -57,7 +59,41 @@ NetAim aim_at_network(const Json& target) {
   return aim;
 }
 
+NetAim aim_at_container(const Json& target) {
+  const ContainerParams params = container_params().parse_or_throw(target);
+  NetAim aim;
+  aim.in_container = true;
+  aim.peers = params.peers;
+  aim.local_ports = params.local_ports;
+  aim.peer_ports = params.peer_ports;
+  aim.protocol = params.protocol;
+  const bool has_ports = !aim.local_ports.empty() || !aim.peer_ports.empty();
+  if (has_ports && aim.protocol == Protocol::icmp) throw Error(ErrorKind::refused, "icmp has no ports", "leave \"protocol\" or the ports out of the target");
+  return aim;
+}
+
 }  // namespace
+
+NetContainer container_from_json(const FaultRequest& request, const Json& answer) {
+  try {
+    const std::vector<Json> chosen = choose_containers(request, answer);
+    if (chosen.size() > 1) throw Error(ErrorKind::refused, fmt::format("{} containers are meant: a fault of the network meets the packets of one", chosen.size()), "write \"match\": \"one\", or a fault for each");
+    return {chosen.front().at("name").get<std::string>(), target_process_from_json(chosen.front().at("first")).pid, chosen.front().at("network_namespace").get<std::uint64_t>()};
+  } catch (const Json::exception& problem) {
+    throw not_an_answer("container.identify", problem.what());
+  }
+}
+
+void move_into(const NetContainer& container, NetGround& ground) {
+  ground.place_words = "container " + container.name;
+  if (ground.place.inode != container.network_namespace) {
+    throw Error(ErrorKind::changed, fmt::format("container {} was restarted while it was looked at", container.name), "plan again");
+  }
+  if (ground.own_namespace) {
+    throw Error(ErrorKind::refused, fmt::format("container {} has the network of the host: its packets cannot be told from those of others", container.name),
+                "aim at a \"service\" or a \"network\", by its ports or its user");
+  }
+}
 
 NetAim aim_at_service(const std::string& host, std::uint16_t port) {
   NetAim aim;
@@ -71,6 +107,7 @@ NetAim aim_at_service(const std::string& host, std::uint16_t port) {
 
 NetAim aim_at(std::string_view target_type, const Json& target) {
   if (target_type == "network") return aim_at_network(target);
+  if (target_type == "container") return aim_at_container(target);
   if (target_type != "service") throw Error(ErrorKind::bug, fmt::format("a fault of the network aimed at a target of type {}", target_type));
   const ServiceTarget params = service_params().parse_or_throw(target);
   NetAim aim = aim_at_service(params.address.host, params.address.port);
@@ -121,6 +158,7 @@ void read_resolved(const Json& answer, NetGround& ground) {
     for (const Json& item : answer.at("local")) ground.own.push_back(block_of(item));
     ground.place = network_namespace_from_json(answer.at("place"));
     ground.own_namespace = answer.at("own_namespace").get<bool>();
+    ground.place_words = ground.place.path;
     if (answer.contains("user")) ground.user = answer["user"].get<std::uint32_t>();
   } catch (const Json::exception& problem) {
     throw not_an_answer("net.resolve", problem.what());

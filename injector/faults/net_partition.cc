@@ -28,7 +28,7 @@ NetIntent intent_of(const PartitionParams& params, NetAim& aim) {
 FaultType net_partition() {
   FaultType type = net_fault<partition_params, intent_of>("net.partition", "Machines do not reach each other, one way or both: packets between two sets of addresses vanish.",
                                                           {{"target", "database"}});
-  type.target_types = {"network"};
+  type.target_types = {"network", "container"};
   return type;
 }
 

@@ -3,8 +3,7 @@
 
 #include <array>
 
-#include "injector/fault.h"
-#include "injector/targets/process.h"
+#include "injector/faults/process_targets.h"
 
 namespace capsize {
 
@@ -36,11 +35,7 @@ struct Permission {
 
 Permission permission(const Json& look, const char* what) { return {look.at(what).at("allowed").get<bool>(), look.at(what).at("because").get<std::string>()}; }
 
-// Throws Error::refused for what is never paused, whatever the method.
-void refuse_what_is_never_paused(const Json& look, const TargetProcess& process) {
-  const auto& forbidden = look.at("never_a_target").get_ref<const std::string&>();
-  if (!forbidden.empty()) throw Error(ErrorKind::refused, forbidden + ", and never a target", "choose another process");
-  if (look.at("ended").get<bool>()) throw Error(ErrorKind::unavailable, describe(process) + " has ended and only waits for its parent", "start it again");
+void refuse_what_is_stopped(const Json& look, const TargetProcess& process) {
   if (!look.at("stopped").get<bool>()) return;
   const Json& tracer = look.at("tracer");
   const std::string by = tracer.is_null() ? "" : fmt::format(" by process {} ({})", tracer.at("pid").get<int>(), tracer.at("name").get<std::string>());
@@ -56,17 +51,20 @@ std::string why_not_traced(const Json& look) {
   return trace.allowed ? "" : trace.because;
 }
 
-FaultPlan plan_hold(const TargetProcess& process) {
-  FaultPlan plan;
+struct Pause {  // of one process
   Step step;
-  step.apply = {"process.hold", {{"identity", to_json(process)}}};
-  step.undo = {"process.release", {{"identity", to_json(process)}}};
-  plan.steps.push_back(std::move(step));
-  plan.summary = fmt::format("{} is paused by tracing it: the kernel lets it go should capsize die", describe(process));
-  return plan;
+  std::string how;  // "by tracing it: ..."
+};
+
+Pause by_hold(const TargetProcess& process) {
+  Pause pause;
+  pause.step.apply = {"process.hold", {{"identity", to_json(process)}}};
+  pause.step.undo = {"process.release", {{"identity", to_json(process)}}};
+  pause.how = "tracing it: the kernel lets it go should capsize die";
+  return pause;
 }
 
-FaultPlan plan_stop(const Json& look, const TargetProcess& process, const std::string& reason) {
+Pause by_stop(const Json& look, const TargetProcess& process, const std::string& reason) {
   const Permission signal = permission(look, "signal");
   if (!signal.allowed) {
     throw Error(ErrorKind::privilege, fmt::format("{} may be neither traced nor signalled: {}", describe(process), signal.because),
@@ -74,18 +72,15 @@ FaultPlan plan_stop(const Json& look, const TargetProcess& process, const std::s
   }
   const auto& folder = look.at("mark_folder").get_ref<const std::string&>();
   if (folder.empty()) throw Error(ErrorKind::unavailable, "there is no folder to note down that capsize has stopped a process", "set CAPSIZE_STATE or HOME there");
-  FaultPlan plan;
-  Step step;
-  step.apply = {"process.stop", {{"identity", to_json(process)}, {"mark_folder", folder}}};
-  step.undo = {"process.continue", {{"identity", to_json(process)}, {"mark_folder", folder}}};
-  plan.steps.push_back(std::move(step));
-  plan.summary = fmt::format("{} is paused by SIGSTOP ({}): should capsize and its guard both die, `capsize revert` continues it", describe(process), reason);
-  return plan;
+  Pause pause;
+  pause.step.apply = {"process.stop", {{"identity", to_json(process)}, {"mark_folder", folder}}};
+  pause.step.undo = {"process.continue", {{"identity", to_json(process)}, {"mark_folder", folder}}};
+  pause.how = fmt::format("SIGSTOP ({}): should capsize and its guard both die, `capsize revert` continues it", reason);
+  return pause;
 }
 
-FaultPlan decide(const Json& look, PauseMethod method) {
-  const TargetProcess process = target_process_from_json(look.at("identity"));
-  refuse_what_is_never_paused(look, process);
+Pause decide(const Json& look, const TargetProcess& process, PauseMethod method) {
+  refuse_what_is_stopped(look, process);
   const std::string obstacle = why_not_traced(look);
   if (method == PauseMethod::ptrace && !obstacle.empty()) {
     if (!look.at("tracer").is_null()) {
@@ -95,20 +90,25 @@ FaultPlan decide(const Json& look, PauseMethod method) {
                 "run capsize there as the same user or with CAP_SYS_PTRACE, or write \"method\": \"auto\"");
   }
   const bool hold = method == PauseMethod::ptrace || (method == PauseMethod::automatic && obstacle.empty());
-  FaultPlan plan = hold ? plan_hold(process) : plan_stop(look, process, method == PauseMethod::sigstop ? "as the playbook asks" : "it cannot be traced: " + obstacle);
-  plan.intended = {{"state", "stopped"}};
-  plan.observe = {"process.state", {{"identity", to_json(process)}}};
-  return plan;
+  return hold ? by_hold(process) : by_stop(look, process, method == PauseMethod::sigstop ? "as the playbook asks" : "it cannot be traced: " + obstacle);
 }
 
 Task<FaultPlan> plan_pause(FaultRequest request, HostView& host) {
   const PauseParams params = pause_params().parse_or_throw(request.params, {"capsize_pids"});
-  Op query;
-  query.type = "process.identify";
-  query.args = request.target;
-  if (request.params.contains("capsize_pids")) query.args["capsize_pids"] = request.params["capsize_pids"];
-  const Json look = co_await host.inspect(query);
-  co_return decide(look, params.method);
+  const ChosenProcesses chosen = co_await choose_processes(request, host);
+  FaultPlan plan;
+  std::string how;
+  for (std::size_t i = 0; i < chosen.processes.size(); ++i) {
+    Pause pause = decide(chosen.looks[i], chosen.processes[i], params.method);
+    plan.steps.push_back(std::move(pause.step));
+    if (i == 0) how = pause.how;
+    else if (how != pause.how) how = "tracing or, where that cannot be, by SIGSTOP";
+  }
+  plan.summary = chosen.processes.size() == 1 ? fmt::format("{} is paused by {}", named(chosen), how) : fmt::format("{} are paused, each by {}", named(chosen), how);
+  plan.intended = {{"state", "stopped"}};
+  if (request.target.contains("match")) plan.intended["target"] = chosen.how;
+  plan.observe = state_query(chosen.processes);
+  co_return plan;
 }
 
 Json shown(const Json& look) {
@@ -119,14 +119,13 @@ Json shown(const Json& look) {
   return out;
 }
 
-Effect pause_effect(const FaultPlan& plan, const Json& before, const Json& after) {
-  Effect effect;
-  effect.intended = plan.intended;
-  effect.measured = {{"before", shown(before)}, {"during", shown(after)}};
-  if (after.value("same", "") != "yes") {
-    effect.because = after.value("because", "its state could not be read");
-    return effect;
-  }
+struct Stillness {
+  bool still = false;
+  std::string because;
+};
+
+Stillness stillness_of(const Json& before, const Json& after) {
+  if (after.value("same", "") != "yes") return {false, after.value("because", "its state could not be read")};
   int stopped = 0;
   int running = 0;
   const Json states = after.value("states", Json::object());
@@ -136,13 +135,40 @@ Effect pause_effect(const FaultPlan& plan, const Json& before, const Json& after
     (still ? stopped : running) += no_matter ? 0 : count.get<int>();
   }
   const auto ticks = after.value("cpu_ticks_in_window", Json());
-  if (!ticks.is_number()) {
-    effect.because = "how much processor time it used could not be read";
-    return effect;
+  if (!ticks.is_number()) return {false, "how much processor time it used could not be read"};
+  Stillness out;
+  out.still = stopped > 0 && running == 0 && ticks.get<std::uint64_t>() == 0;
+  out.because = fmt::format("{} of {} threads stopped, {} ticks of processor time used in {}{}", stopped, after.value("threads", 0), ticks.get<std::uint64_t>(),
+                            after.value("window", ""), before.contains("cpu_ticks_in_window") ? fmt::format(" (before: {})", before["cpu_ticks_in_window"].dump()) : "");
+  return out;
+}
+
+Effect effect_on_several(const FaultPlan& plan, const std::vector<Json>& before, const std::vector<Json>& after) {
+  Effect effect;
+  effect.intended = plan.intended;
+  effect.measured = {{"processes", Json::array()}};
+  std::size_t still = 0;
+  std::string exception;
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    const Json earlier = i < before.size() ? before[i] : Json::object();
+    const Stillness one = stillness_of(earlier, after[i]);
+    effect.measured["processes"].push_back({{"before", shown(earlier)}, {"during", shown(after[i])}});
+    if (one.still) ++still;
+    else if (exception.empty()) exception = "; one of the others: " + one.because;
   }
-  effect.bites = stopped > 0 && running == 0 && ticks.get<std::uint64_t>() == 0;
-  effect.because = fmt::format("{} of {} threads stopped, {} ticks of processor time used in {}{}", stopped, after.value("threads", 0), ticks.get<std::uint64_t>(),
-                               after.value("window", ""), before.contains("cpu_ticks_in_window") ? fmt::format(" (before: {})", before["cpu_ticks_in_window"].dump()) : "");
+  effect.bites = !after.empty() && still == after.size();
+  effect.because = fmt::format("{} of {} processes stand still{}", still, after.size(), exception);
+  return effect;
+}
+
+Effect pause_effect(const FaultPlan& plan, const Json& before, const Json& after) {
+  if (after.contains("processes")) return effect_on_several(plan, states_of(before), states_of(after));
+  Effect effect;
+  effect.intended = plan.intended;
+  effect.measured = {{"before", shown(before)}, {"during", shown(after)}};
+  const Stillness one = stillness_of(before, after);
+  effect.bites = one.still;
+  effect.because = one.because;
   return effect;
 }
 
@@ -152,7 +178,7 @@ FaultType process_pause() {
   FaultType type;
   type.name = "process.pause";
   type.doc = "a process does not run for a while, and keeps its connections open";
-  type.target_types = {"process"};
+  type.target_types = {"process", "container"};
   type.spec = pause_spec;
   type.example = {{"fault", "process.pause"}, {"target", "auth2"}, {"at", "0s"}, {"for", "20s"}};
   type.plan = plan_pause;

@@ -103,7 +103,8 @@ class Agent {
         if (any_left(*reports->value)) exit_code_ = kExitResidue;
       }
       if (!closed_) send({{"notice", notice}});
-      const auto closed = co_await settle(host_->close());
+      auto closing = closed_ ? host_->close() : host_->close_untold();
+      const auto closed = co_await settle(std::move(closing));
       if (closed->error || reports->error) exit_code_ = kExitResidue;
     }
     auto farewell = within<void>(clock_, kFarewellLimit, out_.drain());
@@ -244,6 +245,15 @@ class Agent {
   int exit_code_ = 0;
 };
 
+// Where /proc is another pid namespace's, every look at a process would find a stranger.
+void refuse_foreign_proc() {
+  std::error_code none;
+  const std::string self = std::filesystem::read_symlink("/proc/self", none).string();
+  if (self == std::to_string(getpid())) return;
+  throw Error(ErrorKind::unavailable, none ? "no /proc is mounted here, so no process can be told from another" : "the /proc that is mounted here is that of another pid namespace",
+              "with nsenter, enter both the pid and the mount namespace (--pid --mount), or neither");
+}
+
 }  // namespace
 
 int agent_main(int argc, char** argv, FindOp find) {
@@ -257,6 +267,7 @@ int agent_main(int argc, char** argv, FindOp find) {
       state = argv[++i];
     }
     if (state.empty()) state = default_state_path();
+    refuse_foreign_proc();
     asio::io_context io(1);
     SystemClock clock;
     Agent agent(io, clock, state, std::move(find));

@@ -13,15 +13,21 @@
 #include "injector/base/settle.h"
 #include "injector/base/spawn.h"
 #include "injector/base/within.h"
-#include "injector/host/agent.h"
+#include "injector/host/agent_hello.h"
 
 namespace capsize {
 namespace {
 
 constexpr std::size_t kMaxBannerBytes = std::size_t{64} << 10;
-constexpr std::size_t kMaxWords = 2048;  // of what the command says on stderr, for error messages
+constexpr std::size_t kMaxWords = 2048;   // of what the command says on stderr, for error messages
+constexpr std::size_t kMaxPrinted = 500;  // of what it prints before the hello, for the same
 constexpr int kPingsInLease = 5;
 constexpr Duration kEndPause = std::chrono::milliseconds(200);  // between the end of its output and of the process
+
+void add_words(std::string& text, std::string_view line) {
+  const std::string words = plain_words(line);
+  if (!words.empty()) text += (text.empty() ? "" : " | ") + words;
+}
 
 struct Pending {
   explicit Pending(const asio::any_io_executor& executor) : arrived(executor, asio::steady_timer::time_point::max()) {}
@@ -44,7 +50,8 @@ struct AgentLink::State : std::enable_shared_from_this<State> {
   JsonLineReader replies;
   JsonLineWriter requests;
   JsonLineReader words;
-  std::string said;  // the end of its stderr
+  std::string said;     // the end of its stderr
+  std::string printed;  // the beginning of what it printed instead of a hello
   Json hello;
   std::map<std::uint64_t, std::shared_ptr<Pending>> pending;
   std::uint64_t last_id = 0;
@@ -68,6 +75,8 @@ struct AgentLink::State : std::enable_shared_from_this<State> {
     }
     if (on_lost && !ending) on_lost(because);
   }
+
+  Error no_hello(std::string fact) const { return no_agent({name, std::move(fact), said, printed}); }
 
   void take(const Json& line) {
     silent_pings = 0;
@@ -123,9 +132,8 @@ Task<> AgentLink::State::read_words(std::shared_ptr<State> state) {
   for (;;) {
     const auto line = co_await state->words.read_line();
     if (!line) co_return;
-    for (const char c : *line) state->said += static_cast<unsigned char>(c) >= 0x20 && c != 0x7f ? c : ' ';
-    state->said += ' ';
-    if (state->said.size() > kMaxWords) state->said.erase(0, state->said.size() - kMaxWords);
+    add_words(state->said, *line);
+    while (state->said.size() > kMaxWords && state->said.find(" | ") != std::string::npos) state->said.erase(0, state->said.find(" | ") + 3);
   }
 }
 
@@ -148,16 +156,15 @@ Task<> AgentLink::State::read_hello(std::shared_ptr<State> state) {
     const auto line = co_await state->replies.read_line();
     if (!line) {
       const std::string how = co_await how_it_ended(state);
-      throw Error(ErrorKind::unavailable, fmt::format("{} did not become an agent: {}{}", state->name, how, state->said.empty() ? "" : "; it said: " + state->said),
-                  "see whether the command runs by hand, without asking for a password, and ends in capsize agent");
+      throw state->no_hello("did not become an agent: " + how);
     }
-    const Json hello = Json::parse(*line, nullptr, false);
-    if (hello.is_object() && hello.value("hello", Json()) == kAgentHello) {
-      state->hello = hello;
+    if (auto hello = hello_in(*line)) {
+      state->hello = std::move(*hello);
       break;
     }
+    if (state->printed.size() < kMaxPrinted) add_words(state->printed, *line);
     banner += line->size() + 1;
-    if (banner > kMaxBannerBytes) throw Error(ErrorKind::unavailable, fmt::format("{} printed {} bytes and no hello of an agent", state->name, banner));
+    if (banner > kMaxBannerBytes) throw state->no_hello(fmt::format("printed {} bytes and no hello of an agent", banner));
   }
   const Json version = state->hello.value("version", Json());
   if (version != CAPSIZE_VERSION) {
@@ -198,8 +205,7 @@ Task<std::unique_ptr<AgentLink>> AgentLink::start(Clock& clock, std::vector<std:
     state->words.close();
     co_await State::how_it_ended(state);
     if (hello->error) std::rethrow_exception(hello->error);
-    throw Error(ErrorKind::unavailable, fmt::format("{} said no hello within {}{}", name, show(hello_limit), state->said.empty() ? "" : "; it said: " + state->said),
-                "see whether the command runs by hand, without asking for a password, and ends in capsize agent");
+    throw state->no_hello(fmt::format("said no hello within {}", show(hello_limit)));
   }
   asio::co_spawn(executor, State::read_replies(state), asio::detached);
   co_return std::make_unique<AgentLink>(state);

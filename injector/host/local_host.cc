@@ -97,7 +97,7 @@ struct LocalHost::Impl : std::enable_shared_from_this<Impl> {
   static Task<UndoReport> undo_one(std::shared_ptr<Impl> self, StepId id);
   static Task<UndoReport> undo(std::shared_ptr<Impl> self, StepId id);
   static Task<std::vector<UndoReport>> undo_all(std::shared_ptr<Impl> self);
-  static Task<> close(std::shared_ptr<Impl> self);
+  static Task<> close(std::shared_ptr<Impl> self, bool told);
   static Task<> live_out(std::shared_ptr<Impl> self, StepId id, Duration lifetime);
   static Task<> guard_lost(std::shared_ptr<Impl> self, std::string because);
 };
@@ -221,7 +221,7 @@ Task<std::vector<UndoReport>> LocalHost::Impl::undo_all(std::shared_ptr<Impl> se
   co_return reports;
 }
 
-Task<> LocalHost::Impl::close(std::shared_ptr<Impl> self) {
+Task<> LocalHost::Impl::close(std::shared_ptr<Impl> self, bool told) {
   co_await self->turn.lock();
   const AsyncUnlock unlock(self->turn);
   if (self->over.empty()) self->over = "the run is over here";
@@ -232,7 +232,8 @@ Task<> LocalHost::Impl::close(std::shared_ptr<Impl> self) {
     if (step.outstanding() && (!step.result || step.result->state == UndoState::failed)) failed = true;
   }
   const bool owed = self->journal->contents().outstanding();
-  if (!owed) self->journal->remove();
+  if (!owed && told) self->journal->remove();
+  if (!owed && !told) self->journal->set_aside(kFinishedSuffix);
   if (self->guard && !failed) self->guard->goodbye();
   if (!owed) self->journal.reset();
 }
@@ -285,6 +286,8 @@ Task<UndoReport> LocalHost::undo(StepId id) { return uncancelled(Impl::undo(impl
 
 Task<std::vector<UndoReport>> LocalHost::undo_all() { return uncancelled(Impl::undo_all(impl_)); }
 
-Task<> LocalHost::close() { return uncancelled(Impl::close(impl_)); }
+Task<> LocalHost::close() { return uncancelled(Impl::close(impl_, true)); }
+
+Task<> LocalHost::close_untold() { return uncancelled(Impl::close(impl_, false)); }
 
 }  // namespace capsize

@@ -36,6 +36,8 @@ class LocalHost final : public Host {
   Task<std::vector<UndoReport>> undo_all() override;
   // Also lets the guard go, unless an undo failed: then the guard goes on trying when this process has ended.
   Task<> close() override;
+  // As close(), where nobody is left to be told: the journal of what was undone stays for who asks for the run's reports, as a guard's does.
+  Task<> close_untold();
 
  private:
   struct Impl;

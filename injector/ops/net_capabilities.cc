@@ -24,7 +24,7 @@ Json answer(const Json& args) {
   const JsonParts parts(args, "the arguments of net.capabilities", {"place"});
   NetworkNamespace place = parts.has("place") ? network_namespace_from_json(parts.at("place")) : NetworkNamespace();
   if (place.inode == 0) place = look_up_network_namespace(place.path);
-  const KernelTrials trials = try_kernel();
+  const KernelTrials trials = try_kernel(place);
   Json out = {{"cap_net_admin", may_administer(place)}, {"missing", trials.missing}, {"place", to_json(place)}};
   for (const auto& [name, can] : trials.can) out[name] = can;
   utsname kernel{};

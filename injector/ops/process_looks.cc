@@ -16,6 +16,7 @@
 namespace capsize {
 namespace {
 
+constexpr std::size_t kMaxSelected = 200;
 constexpr Duration kCpuWindow = std::chrono::milliseconds(100);
 
 bool is_gone(const ThreadLook& thread) { return thread.state == 'Z' || thread.state == 'X'; }
@@ -51,59 +52,98 @@ Json tracer_json(const std::vector<ThreadLook>& threads, const ProcFs& proc) {
   return nullptr;
 }
 
+// In one order, whatever the machine says: a plan repeats.
 Task<Json> look_identify(Json args, OpContext& context) {
-  std::vector<int> capsize_pids;
-  if (args.contains("capsize_pids")) {
-    if (!args["capsize_pids"].is_array()) throw Error(ErrorKind::bug, "process.identify: capsize_pids is not a list");
-    for (const Json& pid : args["capsize_pids"]) {
-      const auto number = parse_pid(pid.dump());
-      if (number) capsize_pids.push_back(*number);
-    }
-  }
   const ProcessParams params = process_params().parse_or_throw(args, {"capsize_pids"});
   const ProcFs proc;
-  const int pid = params.pid ? params.pid->value : proc.pid_from_file(*params.pid_file);
-  Json answer = {{"never_a_target", never_a_target(pid, capsize_pids, proc)}};
-  const TargetProcess process = proc.identify(pid);
-  const auto threads = proc.threads(pid);
-  answer["identity"] = to_json(process);
-  answer["threads"] = threads.size();
-  answer["states"] = count_states(threads);
-  answer["ended"] = has_ended(threads);
-  answer["stopped"] = is_stopped(threads);
-  answer["tracer"] = tracer_json(threads, proc);
-  answer["trace"] = may_trace(pid, proc);
-  answer["signal"] = may_signal(pid, proc);
-  answer["mark_folder"] = context.state_folder.empty() ? "" : context.state_folder + "/marks";  // ours alone, and outlives us
-  co_return answer;
+  const SelectedProcesses selected = select_processes(params, proc);
+  co_return look_at_processes(selected, capsize_pids_of(args), context);
 }
 
-Task<Json> look_state(Json args, OpContext& context) {
-  const ProcFs proc;
-  const TargetProcess process = target_process_from_json(args.value("identity", Json()));
-  const Sameness before = proc.same_process(process);
-  Json answer = {{"same", to_string(before.answer)}, {"because", before.because}};
-  if (before.answer != Proof::yes) co_return answer;
-  const auto first = proc.stat(process.pid);
-  co_await context.clock.sleep(kCpuWindow);
+struct Sample {
+  TargetProcess process;
+  Sameness before;
+  std::optional<ProcStat> first;
+};
+
+Json state_after(const Sample& sample, const ProcFs& proc) {
+  const TargetProcess& process = sample.process;
+  Json answer = {{"same", to_string(sample.before.answer)}, {"because", sample.before.because}};
+  if (sample.before.answer != Proof::yes) return answer;
   const auto threads = proc.threads(process.pid);
   const auto second = proc.stat(process.pid);
   const Sameness after = proc.same_process(process);
   answer["same"] = to_string(after.answer);
   answer["because"] = after.because;
-  if (after.answer != Proof::yes) co_return answer;
+  if (after.answer != Proof::yes) return answer;
   answer["threads"] = threads.size();
   answer["states"] = count_states(threads);
   answer["tracer"] = tracer_json(threads, proc);
-  if (first && second) {
+  if (sample.first && second) {
     answer["cpu_ticks"] = second->cpu_ticks;
-    answer["cpu_ticks_in_window"] = second->cpu_ticks - std::min(first->cpu_ticks, second->cpu_ticks);
+    answer["cpu_ticks_in_window"] = second->cpu_ticks - std::min(sample.first->cpu_ticks, second->cpu_ticks);
     answer["window"] = show(kCpuWindow);
   }
-  co_return answer;
+  return answer;
+}
+
+// Of "identity", or of each of "identities" within the same window.
+Task<Json> look_state(Json args, OpContext& context) {
+  const ProcFs proc;
+  const bool several = args.contains("identities");
+  const Json identities = several ? args["identities"] : Json::array({args.value("identity", Json())});
+  std::vector<Sample> samples;
+  bool any = false;
+  for (const Json& identity : identities) {
+    Sample sample;
+    sample.process = target_process_from_json(identity);
+    sample.before = proc.same_process(sample.process);
+    if (sample.before.answer == Proof::yes) sample.first = proc.stat(sample.process.pid);
+    any = any || sample.before.answer == Proof::yes;
+    samples.push_back(std::move(sample));
+  }
+  if (any) {
+    co_await context.clock.sleep(kCpuWindow);
+  }
+  Json answers = Json::array();
+  for (const Sample& sample : samples) answers.push_back(state_after(sample, proc));
+  if (several) co_return Json{{"processes", std::move(answers)}};
+  co_return answers.at(0);
 }
 
 }  // namespace
+
+std::vector<int> capsize_pids_of(const Json& args) {
+  std::vector<int> out;
+  if (!args.contains("capsize_pids")) return out;
+  if (!args["capsize_pids"].is_array()) throw Error(ErrorKind::bug, "capsize_pids is not a list");
+  for (const Json& pid : args["capsize_pids"]) {
+    if (const auto number = parse_pid(pid.dump())) out.push_back(*number);
+  }
+  return out;
+}
+
+Json look_at_processes(const SelectedProcesses& selected, const std::vector<int>& capsize_pids, const OpContext& context) {
+  if (selected.processes.size() > kMaxSelected) {
+    throw Error(ErrorKind::refused, fmt::format("{} processes {}: more than {}", selected.processes.size(), selected.that, kMaxSelected), "select less");
+  }
+  const ProcFs proc;
+  Json answer = {{"that", selected.that}, {"found", Json::array()}};
+  for (const TargetProcess& process : selected.processes) {
+    const auto threads = proc.threads(process.pid);
+    Json look = {{"never_a_target", never_a_target(process.pid, capsize_pids, proc)}, {"identity", to_json(process)}};
+    look["threads"] = threads.size();
+    look["states"] = count_states(threads);
+    look["ended"] = has_ended(threads);
+    look["stopped"] = is_stopped(threads);
+    look["tracer"] = tracer_json(threads, proc);
+    look["trace"] = may_trace(process.pid, proc);
+    look["signal"] = may_signal(process.pid, proc);
+    look["mark_folder"] = context.state_folder.empty() ? "" : context.state_folder + "/marks";  // ours alone, and outlives us
+    answer["found"].push_back(std::move(look));
+  }
+  return answer;
+}
 
 bool is_stopped(const std::vector<ThreadLook>& threads) {
   return std::any_of(threads.begin(), threads.end(), [](const ThreadLook& thread) { return !is_gone(thread) && (thread.state == 'T' || thread.state == 't' || thread.stop_pending); });
@@ -117,27 +157,32 @@ Json count_states(const std::vector<ThreadLook>& threads) {
   return counts;
 }
 
-ProvenProcess prove_running(const Json& args) {
+ProvenProcess prove_same(TargetProcess process) {
   const ProcFs proc;
-  ProvenProcess out;
-  out.process = target_process_from_json(args.value("identity", Json()));
-  Sameness same = proc.same_process(out.process);
+  Sameness same = proc.same_process(process);
   if (same.answer == Proof::no) throw Error(ErrorKind::changed, same.because, "plan again: nothing was done to it");
   if (same.answer == Proof::cannot_tell) throw Error(ErrorKind::unavailable, same.because, "nothing was done, since it may be another process");
-  const std::string forbidden = never_a_target(out.process.pid, {}, proc);
+  const std::string forbidden = never_a_target(process.pid, {}, proc);
   if (!forbidden.empty()) throw Error(ErrorKind::refused, forbidden, "choose another process");
-  const auto threads = proc.threads(out.process.pid);
-  if (has_ended(threads)) throw Error(ErrorKind::changed, describe(out.process) + " has ended", "plan again: nothing was done to it");
-  if (is_stopped(threads)) {
-    throw Error(ErrorKind::changed, fmt::format("{} has been stopped by someone since it was planned (thread states {})", describe(out.process), count_states(threads).dump()),
-                "find out by whom, continue it and plan again");
-  }
+  if (has_ended(proc.threads(process.pid))) throw Error(ErrorKind::changed, describe(process) + " has ended", "plan again: nothing was done to it");
+  ProvenProcess out;
+  out.process = std::move(process);
   out.pidfd = std::move(same.pidfd);
   return out;
 }
 
+ProvenProcess prove_running(const Json& args) {
+  ProvenProcess out = prove_same(target_process_from_json(args.value("identity", Json())));
+  const auto threads = ProcFs().threads(out.process.pid);
+  if (is_stopped(threads)) {
+    throw Error(ErrorKind::changed, fmt::format("{} has been stopped by someone since it was planned (thread states {})", describe(out.process), count_states(threads).dump()),
+                "find out by whom, continue it and plan again");
+  }
+  return out;
+}
+
 OpType process_identify() {
-  OpType type{"process.identify", Lasts::look, "which process this is, its state, and whether it may be traced and signalled"};
+  OpType type{"process.identify", Lasts::look, "which processes a selector means, their state, and whether they may be traced and signalled"};
   type.look = look_identify;
   return type;
 }

@@ -4,15 +4,27 @@
 
 #include "injector/op_type.h"
 #include "injector/targets/process.h"
+#include "injector/targets/process_selector.h"
 
 namespace capsize {
 
+OpType container_identify();
 OpType process_identify();
 OpType process_state();
 OpType process_hold();
 OpType process_release();
+OpType process_signal();
+OpType process_fate();
+OpType process_revive();
+OpType process_stutter();
+OpType process_rhythm();
 OpType process_stop();
 OpType process_continue();
+
+std::vector<int> capsize_pids_of(const Json& args);  // args["capsize_pids"]: processes that the caller knows to be parts of capsize
+
+// What process.identify answers: {"that", "found": [{"identity", "never_a_target", "ended", "stopped", "tracer", "trace", "signal", ...}]}.
+Json look_at_processes(const SelectedProcesses& selected, const std::vector<int>& capsize_pids, const OpContext& context);
 
 // The process of args["identity"], proven to be the same at this moment and not stopped. Throws Error: changed (ended, replaced, stopped
 // or traced since it was planned), unavailable (cannot tell), refused (never a target).
@@ -21,6 +33,7 @@ struct ProvenProcess {
   UniqueFd pidfd;
 };
 ProvenProcess prove_running(const Json& args);
+ProvenProcess prove_same(TargetProcess process);  // it may be stopped
 
 bool is_stopped(const std::vector<ThreadLook>& threads);    // any of them is, or is about to be
 bool has_ended(const std::vector<ThreadLook>& threads);     // none, or only what is left of them
@@ -34,8 +47,7 @@ struct Tracer {
 };
 UndoResult judge_release(const TargetProcess& process, const std::vector<ThreadLook>& threads, const Tracer& tracer);
 
-// A stop signal does not say who sent it. A file of this name, made right before ours is sent, does: without it a stopped process was
-// stopped by someone else, and is left alone. It means nothing after a restart of the machine, as the stop itself.
+// The mark of a stop of ours (process_mark.h).
 std::string stop_mark(const Json& args, const TargetProcess& process);
 
 }  // namespace capsize

@@ -1,8 +1,6 @@
 // process.stop and process.continue: SIGSTOP and SIGCONT, for a process that cannot be traced. Nobody but us takes this back, so it is
 // the second choice.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -10,8 +8,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <filesystem>
 
+#include "injector/ops/process_mark.h"
 #include "injector/ops/process_ops.h"
 
 namespace capsize {
@@ -27,39 +25,7 @@ bool all_stopped(const std::vector<ThreadLook>& threads) {
   return !has_ended(threads) && std::all_of(threads.begin(), threads.end(), [](const ThreadLook& thread) { return std::string_view("TtDZX").find(thread.state) != std::string_view::npos; });
 }
 
-void write_mark(const std::string& mark) {
-  const std::string folder = std::filesystem::path(mark).parent_path().string();
-  std::error_code problem;
-  std::filesystem::create_directories(folder, problem);
-  struct stat info = {};
-  const UniqueFd directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!directory || ::fstat(directory.get(), &info) != 0) throw system_error(problem ? problem.value() : errno, "the folder of marks " + folder, "make it writable: nothing was stopped");
-  if (info.st_uid != ::geteuid()) throw Error(ErrorKind::unavailable, "the folder of marks " + folder + " belongs to someone else", "set CAPSIZE_STATE to a folder of your own");
-  ::fchmod(directory.get(), 0700);
-  const UniqueFd file(::openat(directory.get(), std::filesystem::path(mark).filename().c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file) throw system_error(errno, "the mark " + mark, "make its folder writable: nothing was stopped");
-}
-
-struct MarkLook {
-  Proof there = Proof::cannot_tell;
-  std::string because;
-};
-
-MarkLook look_for_mark(const std::string& mark) {
-  struct stat info = {};
-  if (::lstat(mark.c_str(), &info) == 0) return {Proof::yes, ""};
-  if (errno == ENOENT || errno == ENOTDIR) return {Proof::no, ""};
-  return {Proof::cannot_tell, fmt::format("the mark {} cannot be looked for: {}", mark, std::strerror(errno))};
-}
-
 UndoResult answer(UndoState state, std::string because, std::string remedy = {}) { return {state, std::move(because), std::move(remedy), Json::object()}; }
-
-// The mark has done its work. One that stays would let a later undo continue what someone else stopped.
-UndoResult without_mark(UndoResult result, const std::string& mark) {
-  if (::unlink(mark.c_str()) == 0 || errno == ENOENT || errno == ENOTDIR) return result;
-  const std::string problem = std::strerror(errno);
-  return answer(UndoState::failed, fmt::format("{}, but the mark {} cannot be removed: {}", result.because, mark, problem), "remove that file by hand");
-}
 
 Task<Applied> apply_stop(Json args, OpContext& context) {
   const ProvenProcess proven = prove_running(args);
@@ -121,17 +87,7 @@ Task<UndoResult> undo_stop(Json args, OpContext& context) {
 
 }  // namespace
 
-std::string stop_mark(const Json& args, const TargetProcess& process) {
-  const auto folder = args.find("mark_folder");
-  if (folder == args.end() || !folder->is_string() || !folder->get_ref<const std::string&>().starts_with('/')) {
-    throw Error(ErrorKind::bug, "process.stop without the folder of its mark");
-  }
-  for (const char c : process.boot_id) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || c == '-';
-    if (!plain || process.boot_id.size() > 64) throw Error(ErrorKind::bug, "not the id of a boot: " + printable(process.boot_id, 80));
-  }
-  return fmt::format("{}/stopped-{}-{}-{}-{}", folder->get<std::string>(), process.boot_id, process.pid, process.start_ticks, process.pidfs_inode.value_or(0));
-}
+std::string stop_mark(const Json& args, const TargetProcess& process) { return process_mark("stopped", args, process); }
 
 OpType process_stop() {
   OpType type{"process.stop", Lasts::until_restart, "stops a process with SIGSTOP"};

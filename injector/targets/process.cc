@@ -16,6 +16,8 @@
 #include <cstring>
 #include <memory>
 
+#include "injector/targets/proc_file.h"
+
 namespace capsize {
 namespace {
 
@@ -27,29 +29,6 @@ constexpr int kMaxAncestors = 1000;
 constexpr std::uint64_t kKernelThreadFlag = 0x00200000;  // PF_KTHREAD
 constexpr std::int64_t kStaleAfterSeconds = 60;          // clocks are set, and services write their pid file late
 constexpr std::uint64_t kStopSignals = (1ULL << (SIGSTOP - 1)) | (1ULL << (SIGTSTP - 1)) | (1ULL << (SIGTTIN - 1)) | (1ULL << (SIGTTOU - 1));
-
-struct FileRead {
-  std::string text;
-  int error = 0;
-  bool gone() const { return error == ENOENT || error == ESRCH; }
-};
-
-FileRead read_file(const std::string& path, std::size_t limit, int flags = 0) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags));
-  if (!file) return {{}, errno};
-  FileRead out;
-  out.text.resize(limit);
-  std::size_t filled = 0;
-  while (filled < limit) {
-    const ssize_t got = ::read(file.get(), out.text.data() + filled, limit - filled);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return {{}, errno};
-    if (got == 0) break;
-    filled += static_cast<std::size_t>(got);
-  }
-  out.text.resize(filled);
-  return out;
-}
 
 template <class Number>
 bool take_number(std::string_view& text, Number& value, int base = 10) {
@@ -80,6 +59,15 @@ std::optional<std::uint64_t> pidfs_inode(int pidfd) {
   struct stat status = {};
   if (::fstatfs(pidfd, &filesystem) != 0 || filesystem.f_type != kPidfsMagic || ::fstat(pidfd, &status) != 0) return std::nullopt;
   return status.st_ino;
+}
+
+// A process that capsize moved for a while is still itself.
+bool same_cgroups(const std::map<std::string, std::string>& then, const std::map<std::string, std::string>& now) {
+  if (then.empty()) return true;  // nothing was known
+  return std::all_of(then.begin(), then.end(), [&](const auto& entry) {
+    const auto found = now.find(entry.first);
+    return found != now.end() && (found->second == entry.second || found->second.find("/capsize") != std::string::npos || entry.second.find("/capsize") != std::string::npos);
+  });
 }
 
 Error no_such_process(int pid) { return Error(ErrorKind::unavailable, fmt::format("there is no process {}", pid), "look up the pid again: the process may have been restarted"); }
@@ -132,6 +120,11 @@ std::optional<ProcStatus> parse_proc_status(std::string_view text) {
     std::uint64_t bits = 0;
     if (!mask || !take_number(*mask, bits, 16)) return std::nullopt;
     out.stop_pending = out.stop_pending || (bits & kStopSignals) != 0;
+    out.pending |= bits;
+  }
+  for (const auto& [key, bits] : {std::pair{"SigCgt", &out.caught}, {"SigIgn", &out.ignored}}) {
+    auto mask = status_value(text, key);
+    if (mask && !take_number(*mask, *bits, 16)) return std::nullopt;
   }
   return out;
 }
@@ -227,6 +220,7 @@ TargetProcess ProcFs::identify(int pid) const {
   out.pid = pid;
   out.start_ticks = look->start_ticks;
   out.exe = exe(pid);
+  out.cgroups = cgroups(pid);
   out.comm = printable(look->comm, 64);
   if (pidfd && !still_there(pidfd.get())) throw no_such_process(pid);  // what was read may be another's
   return out;
@@ -273,6 +267,9 @@ Sameness ProcFs::same_by_times(const TargetProcess& process, UniqueFd pidfd) con
   if (program->device != process.exe->device || program->inode != process.exe->inode) {
     return {Proof::cannot_tell, fmt::format("{} started at the same tick, but runs {} now", describe(process), program->path), {}};
   }
+  if (!same_cgroups(process.cgroups, cgroups(process.pid))) {
+    return {Proof::cannot_tell, fmt::format("{} started at the same tick and runs the same program, but is in another cgroup now", describe(process)), {}};
+  }
   return {Proof::yes, "", std::move(pidfd)};
 }
 
@@ -305,6 +302,8 @@ int ProcFs::pid_from_file(const std::string& file_path) const {
   return *pid;
 }
 
+bool is_kernel_thread(const ProcStat& look) { return (look.flags & kKernelThreadFlag) != 0; }
+
 std::string never_a_target(int pid, const std::vector<int>& capsize_pids, const ProcFs& proc) {
   const auto is_among = [pid](const std::vector<int>& pids) { return std::find(pids.begin(), pids.end(), pid) != pids.end(); };
   const int self = ::getpid();
@@ -313,7 +312,7 @@ std::string never_a_target(int pid, const std::vector<int>& capsize_pids, const 
   if (is_among(capsize_pids)) return fmt::format("process {} is a part of capsize", pid);
   if (is_among(proc.ancestors(self))) return fmt::format("process {} is an ancestor of capsize: without it nobody would undo", pid);
   const auto look = proc.stat(pid);
-  if (look && (look->flags & kKernelThreadFlag) != 0) return fmt::format("process {} ({}) is a thread of the kernel", pid, printable(look->comm, 64));
+  if (look && is_kernel_thread(*look)) return fmt::format("process {} ({}) is a thread of the kernel", pid, printable(look->comm, 64));
   const auto ours = proc.exe(self);
   const auto theirs = proc.exe(pid);
   const bool is_the_program = ours && (ours->path.ends_with("/capsize") || ours->path.ends_with("/capsize (deleted)"));  // not a test that links it

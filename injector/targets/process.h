@@ -3,6 +3,7 @@
 // that was proven to be the same right before. "Cannot tell" is neither "same" nor "different".
 #pragma once
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,13 +26,6 @@ struct ParamTraits<Pid> {  // 1234, or "1234" as a variable gives it
   static Json show(const Pid& value);
 };
 
-struct ProcessParams {  // exactly one of them
-  std::optional<Pid> pid;
-  std::optional<std::string> pid_file;
-};
-const Spec<ProcessParams>& process_params();
-const AnySpec& process_spec();
-
 struct ExeFile {  // the program a process runs, still right when the file has been replaced or deleted
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
@@ -47,6 +41,7 @@ struct TargetProcess {
   std::uint64_t pid_namespace = 0;            // where `pid` means this process; 0: unknown
   std::optional<ExeFile> exe;                 // none: not ours to see
   std::string comm;                           // for people; a process may change its own
+  std::map<std::string, std::string> cgroups = {};  // hierarchy ("" is version 2) -> path; empty: unknown
   friend bool operator==(const TargetProcess&, const TargetProcess&) = default;
 };
 Json to_json(const TargetProcess& process);
@@ -71,8 +66,14 @@ struct ProcStatus {
   int thread_group = 0;
   int tracer = 0;             // 0: none, or one of another pid namespace
   bool stop_pending = false;  // a SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU is on its way
+  std::uint64_t pending = 0;  // masks: bit 0 is signal 1
+  std::uint64_t caught = 0;
+  std::uint64_t ignored = 0;
 };
 std::optional<ProcStatus> parse_proc_status(std::string_view text);
+
+// What /proc/PID/cgroup says: hierarchy ("" is version 2, "cpu,cpuacct", "name=systemd") -> path.
+std::map<std::string, std::string> parse_cgroups(std::string_view text);
 
 std::optional<int> parse_pid(std::string_view text);  // digits alone, 1 to 4194304
 
@@ -105,9 +106,14 @@ class ProcFs {
   std::vector<int> ancestors(int pid) const;          // parent first; ends at pid 1 or where a parent is out of sight
   int pid_from_file(const std::string& path) const;   // also refuses one that is older than the process of that number
 
+  std::vector<int> pids() const;                                        // of all processes, in order
+  std::map<std::string, std::string> cgroups(int pid) const;            // empty: gone, or out of sight
+  std::optional<std::vector<std::string>> arguments(int pid) const;     // without the program's name; nothing: out of sight, or too long
+
   Sameness same_process(const TargetProcess& process) const;  // never throws Error
   std::optional<ExeFile> exe(int pid) const;
   std::string path(int pid, std::string_view entry) const;
+  const std::string& root() const { return root_; }
 
  private:
   std::string boot_id() const;
@@ -116,6 +122,11 @@ class ProcFs {
   std::string root_;
   bool pidfds_;
 };
+
+bool is_kernel_thread(const ProcStat& look);
+
+// Whether what is known of two looks is one process: the same boot, number, start, pidfs inode and pid namespace.
+bool same_identity(const TargetProcess& one, const TargetProcess& other);
 
 // Why nothing may be done to `pid`, as a sentence; empty: it may be a target. capsize, its ancestors, other capsize processes, pid 1,
 // kernel threads and the `capsize_pids` that the caller names are never targets.

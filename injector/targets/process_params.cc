@@ -1,4 +1,4 @@
-// How a playbook names a process, and how a TargetProcess is written down.
+// A process id as a playbook writes it, and how a TargetProcess is written down.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -39,26 +39,12 @@ Json ParamTraits<Pid>::schema() {
 
 Json ParamTraits<Pid>::show(const Pid& value) { return value.value; }
 
-const Spec<ProcessParams>& process_params() {
-  static const auto spec = Spec<ProcessParams>()
-                               .optional("pid", &ProcessParams::pid, "its process id on that host, as a number or, from a variable, a text")
-                               .optional("pid_file", &ProcessParams::pid_file, "the file that holds its process id, as \"/run/nginx.pid\"",
-                                         Rule<std::optional<std::string>>{[](const std::optional<std::string>& path) -> std::optional<Mistake> {
-                                                                            if (!path || path->starts_with('/')) return std::nullopt;
-                                                                            return Mistake{"\"" + printable(*path, 60) + "\" is not an absolute path", "begin it with /"};
-                                                                          },
-                                                                          {{"pattern", "^/|\\$\\{"}}})
-                               .exactly_one_of({"pid", "pid_file"});
-  return spec;
-}
-
-const AnySpec& process_spec() { return process_params(); }
-
 Json to_json(const TargetProcess& process) {
   Json out = {{"boot_id", process.boot_id}, {"pid", process.pid}, {"start_ticks", process.start_ticks}, {"pid_namespace", process.pid_namespace}, {"comm", process.comm}};
   out["pidfs_inode"] = process.pidfs_inode ? Json(*process.pidfs_inode) : Json(nullptr);
   out["exe"] = nullptr;
   if (process.exe) out["exe"] = {{"device", process.exe->device}, {"inode", process.exe->inode}, {"path", process.exe->path}};
+  if (!process.cgroups.empty()) out["cgroups"] = process.cgroups;
   return out;
 }
 
@@ -73,11 +59,16 @@ TargetProcess target_process_from_json(const Json& json) {
     if (!json.at("pidfs_inode").is_null()) out.pidfs_inode = json.at("pidfs_inode").get<std::uint64_t>();
     const Json& exe = json.at("exe");
     if (!exe.is_null()) out.exe = ExeFile{exe.at("device").get<std::uint64_t>(), exe.at("inode").get<std::uint64_t>(), exe.at("path").get<std::string>()};
+    if (json.contains("cgroups")) out.cgroups = json["cgroups"].get<std::map<std::string, std::string>>();
     if (out.pid < 1 || out.boot_id.empty()) throw Error(ErrorKind::bug, "the identity of a process without pid or boot");
     return out;
   } catch (const Json::exception& problem) {
     throw Error(ErrorKind::bug, std::string("not the identity of a process: ") + problem.what());
   }
+}
+
+bool same_identity(const TargetProcess& one, const TargetProcess& other) {
+  return one.boot_id == other.boot_id && one.pid == other.pid && one.start_ticks == other.start_ticks && one.pidfs_inode == other.pidfs_inode && one.pid_namespace == other.pid_namespace;
 }
 
 std::string describe(const TargetProcess& process) { return fmt::format("process {} ({})", process.pid, process.comm); }

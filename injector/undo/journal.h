@@ -12,7 +12,7 @@
 namespace capsize {
 
 inline constexpr std::string_view kJournalSuffix = ".journal";
-inline constexpr std::string_view kFinishedSuffix = ".done";       // all of it undone by a guard; read once by who asks, then removed
+inline constexpr std::string_view kFinishedSuffix = ".done";       // all of it undone with nobody to tell; read once by who asks, then removed
 inline constexpr std::string_view kAcceptedSuffix = ".accepted";   // damaged, and an operator has looked; kept for people
 inline constexpr std::size_t kMaxJournalBytes = std::size_t{64} << 20;
 inline constexpr std::size_t kMaxRecordBytes = std::size_t{256} << 10;

@@ -131,7 +131,7 @@ TEST_CASE("more harm than by default needs a reason, and everything has an end",
   CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "1s", "allow": ["last_server"]}]})") ==
         Said{"/faults/0/allow: \"allow\" without a \"reason\"; add \"reason\": why that much harm is right here; the report prints it"});
   CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "1s", "allow": ["anything"], "reason": ""}]})") ==
-        Said{"/faults/0/allow: \"anything\" is not known here; known: \"last_server\", \"majority\", \"everything\", \"control_path\"",
+        Said{"/faults/0/allow: \"anything\" is not known here; known: \"last_server\", \"majority\", \"everything\", \"control_path\", \"starve_host\", \"irreversible\"",
              "/faults/0/reason: an empty reason; write why that much harm is right here; the report prints it"});
   CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "0s"}]})") == Said{"/faults/0/for: a duration of zero; write more than zero, as \"10s\""});
   CHECK(after(R"({"faults": [{"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "25h"}]})") ==

@@ -321,6 +321,19 @@ TEST_CASE("frozen processes, tiny memory and held back disks are found with thei
   CHECK(judge_cgroup(look).at(0).undo == "rmdir /sys/fs/cgroup/capsize_0123456789ab");
 }
 
+TEST_CASE("a cgroup of capsize is known by its name, empty and with what was moved to it", "[doctor]") {
+  CgroupLook look = cgroup("/web.service/capsize-0123456789ab");
+  look.quota_us = 20000;
+  const auto found = judge_cgroup(look);
+  REQUIRE(kinds(found) == Kinds{"cgroup.cpu", "cgroup.left"});
+  CHECK(found[0].from == "capsize, by its name");
+  CHECK(found[1].what == "3 processes were moved to a cgroup of capsize");
+  CHECK(found[1].advice.find("capsize revert --all") != std::string::npos);
+  look.processes = 0;
+  REQUIRE(kinds(judge_cgroup(look)) == Kinds{"cgroup.left"});
+  CHECK(judge_cgroup(look)[0].undo == "rmdir /sys/fs/cgroup/web.service/capsize-0123456789ab");
+}
+
 TEST_CASE("servers that were set aside at runtime are found, those that the configuration or an agent sets are not", "[doctor]") {
   BackendState backend;
   backend.name = "auth";

@@ -79,7 +79,8 @@ Task<Json> sim_identify(Json args, OpContext&) {
   process.pid = args.at("pid").is_string() ? std::stoi(args.at("pid").get<std::string>()) : args.at("pid").get<int>();
   process.comm = "capsize-auth";
   const Json identity = to_json(process);
-  co_return Json{{"never_a_target", ""}, {"identity", identity}, {"ended", false}, {"stopped", false}, {"tracer", nullptr}, {"trace", {{"allowed", true}, {"because", ""}}}, {"signal", {{"allowed", true}, {"because", ""}}}, {"mark_folder", ""}};
+  const Json look = {{"never_a_target", ""}, {"identity", identity}, {"ended", false}, {"stopped", false}, {"tracer", nullptr}, {"trace", {{"allowed", true}, {"because", ""}}}, {"signal", {{"allowed", true}, {"because", ""}}}, {"mark_folder", ""}};
+  co_return Json{{"that", "of number " + std::to_string(process.pid)}, {"found", Json::array({look})}};
 }
 
 Task<Json> sim_state(Json args, OpContext&) {

@@ -10,6 +10,7 @@
 #include "experiments/lab/haproxy_config.h"
 #include "experiments/lab/http_exchange.h"
 #include "experiments/lab/lab_files.h"
+#include "experiments/lab/lab_supervisor.h"
 #include "injector/base/unique_fd.h"
 #include "tests/system/lab_fixture.h"
 
@@ -17,6 +18,11 @@ using namespace capsize;
 using namespace std::chrono_literals;
 
 namespace {
+
+std::string read_text_file(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
 
 bool all_gone(const Json& info) {
   for (const LabProcess& process : lab_processes(info)) {
@@ -205,22 +211,50 @@ TEST_CASE("a signal ends the lab as the end of its owner does", "[lab]") {
   }
 }
 
-TEST_CASE("a part that ends unbidden is reported, and the rest stays up", "[lab]") {
+TEST_CASE("a server that ends is started again 3 s later, and the files of the lab say so; the rest stays up", "[lab]") {
+  const TestFolder folder;
+  const Owned owned = serve(lab_options(folder.path()));
+  REQUIRE(owned.info.contains("ready"));
+  const Json before = owned.info["ready"];
+  const SystemClock clock;
+  const TimePoint killed = clock.now();
+  for (const std::string name : {"auth2", "auth2", "auth1"}) {
+    const LabProcess old = part(read_lab_file(folder.path()).value(), name);
+    signal_all({old}, SIGKILL);
+    CHECK(eventually([&] { return state_in(lab_status(folder.path()), name) == "gone"; }));
+    REQUIRE(eventually([&] { return part(read_lab_file(folder.path()).value(), name) != old; }, 30s));
+    const LabProcess now = part(read_lab_file(folder.path()).value(), name);
+    CHECK(read_text_file(folder / (name + ".pid")) == std::to_string(now.pid) + "\n");
+  }
+  CHECK(clock.now() - killed > 8s);
+  const Json info = read_lab_file(folder.path()).value();
+  CHECK(info["variables"]["auth2_pid"] == std::to_string(part(info, "auth2").pid));
+  CHECK(info["started"] == before["started"]);
+  CHECK(part(info, "auth3") == part(before, "auth3"));
+  CHECK(eventually([&] { return lab_status(folder.path())["servers"][1]["answering"] == true; }));
+  CHECK(lab_status(folder.path())["frontend"]["answering"] == true);
+  CHECK(log_tail(folder / "auth2.log").find("listening") != std::string::npos);
+  signal_all({owned.process}, SIGTERM);
+  CHECK(exit_code_of(owned.process) == 0);
+  CHECK(all_gone(info));
+}
+
+TEST_CASE("a balancer that ends is reported and not started again, and the rest stays up", "[lab]") {
   const TestFolder folder;
   const Owned owned = serve(lab_options(folder.path()));
   REQUIRE(owned.info.contains("ready"));
   const Json info = owned.info["ready"];
-  signal_all({part(info, "auth2")}, SIGKILL);
-  CHECK(eventually([&] { return state_in(lab_status(folder.path()), "auth2") == "gone"; }));
+  signal_all({part(info, "haproxy")}, SIGKILL);
+  CHECK(eventually([&] { return state_in(lab_status(folder.path()), "haproxy") == "gone"; }));
   signal_all({part(info, "auth3")}, SIGSTOP);
   CHECK(eventually([&] { return state_in(lab_status(folder.path()), "auth3") == "stopped"; }));
   const Json status = lab_status(folder.path());
   CHECK(status["up"] == true);
-  CHECK(status["frontend"]["answering"] == true);
+  CHECK(status["frontend"]["answering"] == false);
   CHECK(state_in(status, "auth1") == "running");
   CHECK(status["servers"][0]["answering"] == true);
-  CHECK(status["servers"][1]["answering"] == false);
   CHECK(status["servers"][2]["answering"] == false);
+  CHECK(!eventually([&] { return state_in(lab_status(folder.path()), "haproxy") != "gone"; }, kLabRestartAfter + 2s));
   signal_all({owned.process}, SIGTERM);
   CHECK(exit_code_of(owned.process) == 1);
   CHECK(all_gone(info));

@@ -1,7 +1,10 @@
 // Real processes for the tests on processes: children of the test, ended with it, whatever state they were left in.
 #pragma once
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,7 +12,9 @@
 #include <csignal>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "injector/fault.h"
@@ -44,6 +49,7 @@ class Child {
   explicit Child(const std::function<int()>& body) : pid_(::fork()) {
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      for (int signal = 1; signal < 32; ++signal) ::signal(signal, SIG_DFL);  // the test's own say that the test was ended
       ::_exit(body());
     }
   }
@@ -106,6 +112,7 @@ class Control {
   Applied apply(const Op& op) { return run(find_op(op.type)->apply(op.args, context)); }
   UndoResult undo(const Op& op) { return run(find_op(op.type)->undo(op.args, context)); }
   FaultPlan plan(int pid, Json params = Json::object());
+  FaultPlan plan(const char* fault, Json target, Json params = Json::object(), std::set<std::string> allow = {}, std::uint64_t seed = 1);
 
   SystemClock clock;
   asio::io_context io;
@@ -121,13 +128,104 @@ class LocalView final : public HostView {
   OpContext& context_;
 };
 
-inline FaultPlan Control::plan(int pid, Json params) {
+// Of a target of type "process" or, where it says so itself, another.
+inline FaultPlan Control::plan(const char* fault, Json target, Json params, std::set<std::string> allow, std::uint64_t seed) {
   FaultRequest request;
   request.params = std::move(params);
-  request.target = {{"pid", pid}};
+  request.target_type = target.value("type", "process");
+  target.erase("type");
+  request.target = std::move(target);
+  request.allow = std::move(allow);
+  request.seed = seed;
   LocalView view(context);
-  return run(find_fault("process.pause")->plan(std::move(request), view));
+  return run(find_fault(fault)->plan(std::move(request), view));
 }
+
+inline FaultPlan Control::plan(int pid, Json params) { return plan("process.pause", {{"pid", pid}}, std::move(params)); }
+
+// Why it is not planned.
+struct WhyNot {
+  ErrorKind kind = ErrorKind::bug;
+  std::string text = "it was planned";
+};
+inline WhyNot why_not(Control& control, const char* fault, Json target, Json params = Json::object(), std::set<std::string> allow = {}) {
+  try {
+    control.plan(fault, std::move(target), std::move(params), std::move(allow));
+  } catch (const Error& error) {
+    return {error.kind(), error.what()};
+  }
+  return {};
+}
+
+// Listens, at a port that the kernel chooses or that is given, and tells it.
+inline int listen_at(const char* address, int port, int* opened = nullptr) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  sockaddr_in where{};
+  where.sin_family = AF_INET;
+  where.sin_port = htons(static_cast<std::uint16_t>(port));
+  ::inet_pton(AF_INET, address, &where.sin_addr);
+  socklen_t size = sizeof where;
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&where), size) != 0 || ::listen(fd, 5) != 0) return -1;
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&where), &size);
+  if (opened != nullptr) *opened = fd;
+  return ntohs(where.sin_port);
+}
+
+class Listener {  // of the test itself: closed with it
+ public:
+  Listener() : port_(listen_at("127.0.0.1", 0, &fd_)) {}
+  ~Listener() { ::close(fd_); }
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+  int port() const { return port_; }
+
+ private:
+  int fd_ = -1;
+  int port_;
+};
+
+inline int sleep_on() {
+  for (;;) ::pause();
+  return 0;
+}
+
+// A program of this test alone, gone with it.
+class Program {
+ public:
+  Program() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "capsize-program-XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+    std::filesystem::copy_file("/bin/sleep", folder_ / "server");
+  }
+  ~Program() { std::filesystem::remove_all(folder_); }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  std::string path() const { return (folder_ / "server").string(); }
+  void replace() const {
+    std::filesystem::copy_file("/bin/sleep", folder_ / "new");
+    std::filesystem::rename(folder_ / "new", folder_ / "server");
+  }
+  void run(Control& control, std::vector<std::unique_ptr<Child>>& children, const char* argument = "600", const char* second = nullptr) const {
+    const std::string file = path();
+    children.push_back(std::make_unique<Child>([&file, argument, second] {
+      ::execl(file.c_str(), "server", argument, second, nullptr);
+      return 1;
+    }));
+    const int pid = children.back()->pid();
+    if (!control.until([&] {
+          const auto program = ProcFs().exe(pid);
+          return program && program->path.find("/server") != std::string::npos;
+        })) {
+      throw std::runtime_error("the program did not start");
+    }
+  }
+
+ private:
+  std::filesystem::path folder_;
+};
 
 inline std::string states(int pid) { return count_states(ProcFs().threads(pid)).dump(); }
 inline bool all_in(int pid, char state) {

@@ -163,7 +163,7 @@ TEST_CASE("a stop that cannot be noted down is not made", "[process.pause]") {
   REQUIRE(control.until([&] { return shared->word == 1; }));
   FaultPlan plan = control.plan(target.pid(), {{"method", "sigstop"}});
   plan.steps[0].apply.args["mark_folder"] = "/proc/self/nowhere";
-  CHECK_THROWS_WITH(control.apply(plan.steps[0].apply), Catch::Contains("nothing was stopped"));
+  CHECK_THROWS_WITH(control.apply(plan.steps[0].apply), Catch::Contains("nothing was done"));
   CHECK(runs(target.pid()));
 }
 

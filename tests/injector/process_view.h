@@ -1,0 +1,54 @@
+// Processes as faults see them, for tests: JSON in, JSON out.
+#pragma once
+#include <catch2/catch.hpp>
+
+#include "injector/fault.h"
+#include "injector/targets/process.h"
+
+namespace capsize::test {
+
+inline TargetProcess some_process(int pid, const std::string& name = "server") {
+  return {"aaaa-bbbb", pid, 345, 670 + static_cast<std::uint64_t>(pid), 4026531836, ExeFile{1, 2, "/usr/bin/" + name}, name};
+}
+
+// What process.identify says of one: it may be traced and signalled, and nobody does.
+inline Json look_at(const TargetProcess& process, const Json& changes = Json::object()) {
+  Json look = {{"identity", to_json(process)}, {"never_a_target", ""}, {"threads", 3}, {"states", {{"S", 3}}}, {"ended", false}, {"stopped", false}, {"tracer", nullptr},
+               {"trace", {{"allowed", true}, {"because", ""}}}, {"signal", {{"allowed", true}, {"because", ""}}}, {"mark_folder", "/var/lib/capsize/marks"}};
+  look.merge_patch(changes);
+  return look;
+}
+
+inline Json found(std::vector<Json> looks, const std::string& that = "that run /usr/bin/server") { return {{"that", that}, {"found", std::move(looks)}}; }
+
+// Answers looks by their type; keeps what was asked.
+class ProcessView final : public HostView {
+ public:
+  explicit ProcessView(std::map<std::string, Json> answers) : answers_(std::move(answers)) {}
+  Task<Json> inspect(Op query) override {
+    asked.push_back(query);
+    if (!answers_.contains(query.type)) throw Error(ErrorKind::bug, "nobody answers " + query.type);
+    co_return answers_.at(query.type);
+  }
+  std::vector<Op> asked;
+
+ private:
+  std::map<std::string, Json> answers_;
+};
+
+inline FaultPlan plan_fault(const char* fault, FaultRequest request, HostView& view) {
+  const FaultType* type = find_fault(fault);
+  REQUIRE(type != nullptr);
+  asio::io_context io;
+  FaultPlan out;
+  std::exception_ptr problem;
+  asio::co_spawn(io, type->plan(std::move(request), view), [&](std::exception_ptr error, FaultPlan made) {
+    problem = error;
+    out = std::move(made);
+  });
+  io.run();
+  if (problem) std::rethrow_exception(problem);
+  return out;
+}
+
+}  // namespace capsize::test
