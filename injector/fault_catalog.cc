@@ -13,6 +13,7 @@ FaultType process_kill();
 FaultType process_pause();
 FaultType process_cpu();
 FaultType process_memory();
+FaultType process_io();
 FaultType process_fds();
 FaultType process_restart();
 FaultType process_stutter_fault();
@@ -28,6 +29,7 @@ const std::vector<FaultType>& fault_catalog() {
       process_pause(),
       process_cpu(),
       process_memory(),
+      process_io(),
       process_fds(),
       process_stutter_fault(),
       process_syscall(),

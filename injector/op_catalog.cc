@@ -16,7 +16,7 @@ const std::vector<OpType>& op_catalog() {
   static const std::vector<OpType> table = {
       haproxy_servers(),     haproxy_weights(), haproxy_restore_weights(), haproxy_admin_state(), haproxy_restore_admin_state(),
       container_identify(), process_identify(), process_state(), process_hold(), process_release(), process_stop(), process_continue(),
-      cgroup_look(), cgroup_usage(), cgroup_limit(), cgroup_restore(),
+      cgroup_disks(), cgroup_look(), cgroup_usage(), cgroup_limit(), cgroup_restore(),
       process_descriptors(), process_limit_descriptors(), process_restore_descriptors(),
       process_signal(), process_fate(), process_revive(), process_stutter(), process_rhythm(),
       process_syscalls(), process_tamper_syscalls(),

@@ -9,6 +9,7 @@
 
 #include "injector/base/diagnostics.h"
 #include "injector/base/error.h"
+#include "injector/cgroup/disks.h"
 #include "injector/cgroup/limit_step.h"
 #include "injector/cgroup/usage.h"
 #include "injector/ops/cgroup_ops.h"
@@ -255,7 +256,20 @@ Task<Json> usage(Json args, OpContext& context) {
   co_return out;
 }
 
+Task<Json> look_disks(Json args, OpContext&) {
+  const auto disks = args.contains("path") ? std::vector<Disk>{disk_of(args["path"].get<std::string>())} : all_disks();
+  Json out = {{"disks", Json::array()}};
+  for (const Disk& disk : disks) out["disks"].push_back({{"device", disk.device}, {"name", disk.name}});
+  co_return out;
+}
+
 }  // namespace
+
+OpType cgroup_disks() {
+  OpType type{"cgroup.disks", Lasts::look, "the disks that can be throttled"};
+  type.look = look_disks;
+  return type;
+}
 
 OpType cgroup_look() {
   OpType type{"cgroup.look", Lasts::look, "which cgroups processes are in, who else is in them, and what limits they have"};

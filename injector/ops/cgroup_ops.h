@@ -8,6 +8,8 @@ namespace capsize {
 OpType cgroup_look();
 // {"watched": [{"identities", "cgroup", "limit": {"file", "key", "set"}}], "controller", "window_ms"} -> {"window_s", "groups": [...]}: what is used, and the limits in place
 OpType cgroup_usage();
+// {"path"?} -> {"disks": [{"device", "name"}]}: that which holds the path, else all
+OpType cgroup_disks();
 OpType cgroup_limit();    // args: a LimitStep
 OpType cgroup_restore();  // its undo
 
