@@ -7,6 +7,7 @@
 #include "experiments/cli/control.h"
 #include "experiments/cli/playbook_flags.h"
 #include "experiments/cli/run_folder.h"
+#include "experiments/playbook_parts.h"
 #include "experiments/runner.h"
 #include "injector/base/error.h"
 #include "injector/target_type.h"
@@ -22,6 +23,7 @@ struct OneFlags {
   std::string lasting = "30s";
   std::vector<std::string> allow;
   std::string reason;
+  std::uint64_t seed = 0;
 };
 
 Json value_of(const std::string& text) {
@@ -149,7 +151,7 @@ int inject(const OneFlags& flags, const CliContext& context) {
   std::vector<UndoReport> reports;
   std::optional<RunInProgress> in_progress;
   const auto work = [&]() -> Task<> {
-    const auto prepared = co_await prepare(playbook, world);
+    const auto prepared = co_await prepare(playbook, world, chosen_seed(flags.seed));
     in_progress.emplace(context.state_dir(), run, context.state_dir());
     std::exception_ptr problem;
     try {
@@ -242,8 +244,9 @@ void add_inject(CLI::App& app, CliContext& context) {
     command->add_option("key=value", flags->assignments, "parameters of it and of its target");
     command->add_option("--for", flags->lasting, "how long")->capture_default_str();
   }
-  inject_command->add_option("--allow", flags->allow, "go beyond the default blast radius: last_server, majority, everything, control_path");
+  inject_command->add_option("--allow", flags->allow, fmt::format("go beyond the default blast radius: {}", fmt::join(ParamTraits<Allow>::known(), ", ")));
   inject_command->add_option("--reason", flags->reason, "why that is allowed");
+  inject_command->add_option("--seed", flags->seed, "choose the same again where a target says \"one\" or a share of several; by chance when it is not given");
   inject_command->callback([flags, &context] { context.exit_code = inject(*flags, context); });
   probe_command->callback([flags, &context] { context.exit_code = probe(*flags, context); });
 }

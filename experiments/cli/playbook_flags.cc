@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <random>
 #include <sstream>
 
 #include "injector/base/error.h"
@@ -31,6 +32,12 @@ std::pair<std::string, std::string> split_assignment(const std::string& text) {
   const std::size_t at = text.find('=');
   if (at == std::string::npos || at == 0) throw Error(ErrorKind::refused, fmt::format("\"{}\" is not an assignment", printable(text)), "write name=value");
   return {text.substr(0, at), text.substr(at + 1)};
+}
+
+std::uint64_t chosen_seed(std::uint64_t asked) {
+  if (asked != 0) return asked;
+  std::random_device random;
+  return (std::uint64_t{random()} << 16 | (random() & 0xffffu)) | 1u;
 }
 
 void PlaybookFlags::add_to(CLI::App& command) {

@@ -1,5 +1,6 @@
 // The flags by which every command that reads a playbook gets its variables.
 #pragma once
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -20,6 +21,9 @@ struct PlaybookFlags {
 
 // Reads and checks; prints every problem on stderr (with --json: on stdout) and throws nothing for them: an empty result is exit 65.
 std::optional<Playbook> read_or_complain(const std::string& file, const PlaybookFlags& flags, const CliContext& context);
+
+// What --seed asked for; 0, which is nothing: one by chance. Never 0.
+std::uint64_t chosen_seed(std::uint64_t asked);
 
 // "name=value" as a variable's value: JSON where the whole of it is a number, true or false, else text. Throws Error without '='.
 std::pair<std::string, std::string> split_assignment(const std::string& text);

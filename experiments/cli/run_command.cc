@@ -4,7 +4,6 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <random>
 
 #include "experiments/cli/control.h"
 #include "experiments/cli/playbook_flags.h"
@@ -53,12 +52,6 @@ class LabForRun {
   std::optional<OwnedLab> lab_;
 };
 
-std::uint64_t chosen_seed(const RunFlags& flags) {
-  if (flags.seed != 0) return flags.seed;
-  std::random_device random;
-  return (std::uint64_t{random()} << 16 | (random() & 0xffffu)) | 1u;
-}
-
 // Redraws while the run goes on; ends when cancelled.
 Task<> tick(Clock& clock, const Timeline& timeline, RunDisplay& display) {
   for (;;) {
@@ -90,7 +83,7 @@ class Play {
  private:
   Task<> drive() {
     World world = real_world(clock_, context_, run_);
-    options_.seed = chosen_seed(flags_);
+    options_.seed = chosen_seed(flags_.seed);
     const auto prepared = co_await prepare(playbook_, world, options_.seed);
     std::exception_ptr problem;
     try {
