@@ -22,9 +22,6 @@ const Spec<KillParams>& kill_params() {
 
 const AnySpec& kill_spec() { return kill_params(); }
 
-// Those that a service often asks for, to reopen its logs or read its configuration: they need not end it.
-bool asks_to_end(int signal) { return ends_by_default(signal) && signal != SIGHUP && signal != SIGUSR1 && signal != SIGUSR2; }
-
 Task<FaultPlan> plan_kill(FaultRequest request, HostView& host) {
   const KillParams params = kill_params().parse_or_throw(request.params, {"capsize_pids"});
   const int signal = params.signal.number;

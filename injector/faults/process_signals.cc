@@ -27,6 +27,7 @@ FaultPlan plan_signal(const ChosenProcesses& chosen, const FaultRequest& request
   }
   if (folder.empty()) throw Error(ErrorKind::unavailable, "there is no folder to note down that capsize has signalled a process", "set CAPSIZE_STATE or HOME there");
   Json args = {{"identities", std::move(identities)}, {"signal", signal_name(signal)}, {"mark_folder", folder}, {"target_type", request.target_type.empty() ? "process" : request.target_type}, {"target", request.target}};
+  for (const TargetProcess& other : chosen.others) args["others"].push_back(to_json(other));
   if (restart) args["restart"] = *restart;
   FaultPlan plan;
   Step step;
@@ -56,14 +57,14 @@ Fates fates_of(const Json& answer) {
     const bool ours = one.value("signalled", false);
     const std::string reaction = one.value("reaction", "");
     if (runs == "no" && ours) ++out.ended;
-    if (ours && (runs == "no" || (runs == "yes" && (reaction == "caught" || reaction == "ends")))) {
+    if (ours && (runs == "no" || (runs == "yes" && reaction == "caught"))) {
       ++out.delivered;
-      if (runs == "yes" && out.exception.empty()) out.exception = who + (reaction == "caught" ? " catches it and runs on" : " has not ended yet");
+      if (runs == "yes" && out.exception.empty()) out.exception = who + " catches it and runs on";
       continue;
     }
     if (!out.exception.empty()) continue;
     if (!ours) out.exception = who + (runs == "no" ? " has ended, but not by capsize" : " has not been sent it");
-    else if (runs == "yes") out.exception = who + (reaction == "pending" ? " blocks it" : " ignores it");
+    else if (runs == "yes") out.exception = who + (reaction == "pending" ? " blocks it" : reaction == "ends" ? " has not ended yet" : " ignores it");
     else out.exception = "of " + who + " it cannot be told: " + one.value("because", "");
   }
   const Json others = answer.value("successors", Json::array());

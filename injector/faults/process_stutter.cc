@@ -41,23 +41,13 @@ const Spec<StutterParams>& stutter_params() {
 
 const AnySpec& stutter_spec() { return stutter_params(); }
 
-void refuse_what_cannot_be_traced(const Json& look, const TargetProcess& process) {
-  const Json& tracer = look.at("tracer");
-  const std::string by = tracer.is_null() ? "" : fmt::format("process {} ({})", tracer.at("pid").get<int>(), tracer.at("name").get<std::string>());
-  if (!by.empty()) throw Error(ErrorKind::unavailable, fmt::format("{} cannot be traced: {} already traces it", describe(process), by), "end that debugger");
-  if (look.at("stopped").get<bool>()) throw Error(ErrorKind::refused, describe(process) + " is already stopped", fmt::format("if nobody wants it stopped: kill -CONT {}", process.pid));
-  if (look.at("trace").at("allowed").get<bool>()) return;
-  throw Error(ErrorKind::privilege, fmt::format("{} may not be traced: {}", describe(process), look.at("trace").at("because").get<std::string>()),
-              "run capsize there as the same user or with CAP_SYS_PTRACE");
-}
-
 Task<FaultPlan> plan_stutter(FaultRequest request, HostView& host) {
   const StutterParams params = stutter_params().parse_or_throw(request.params, {"capsize_pids"});
   const ChosenProcesses chosen = co_await choose_processes(request, host);
   FaultPlan plan;
   Json identities = Json::array();
   for (std::size_t i = 0; i < chosen.processes.size(); ++i) {
-    refuse_what_cannot_be_traced(chosen.looks[i], chosen.processes[i]);
+    require_traceable(chosen.looks[i], chosen.processes[i]);
     const Json identity = to_json(chosen.processes[i]);
     Step step;
     step.apply = {"process.stutter", {{"identity", identity}, {"share", show(params.share)}, {"period", show(params.period)}}};

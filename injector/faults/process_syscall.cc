@@ -5,6 +5,7 @@
 
 #include "injector/faults/process_targets.h"
 #include "injector/syscall/syscall_table.h"
+#include "injector/syscall/tamper_engine.h"
 
 namespace capsize {
 namespace {
@@ -59,19 +60,6 @@ const AnySpec& syscall_spec() { return syscall_params(); }
 
 std::string percent(double share) { return fmt::format("{:.3g} %", share * 100); }
 
-void require_traceable(const TargetProcess& process, const Json& look) {
-  const std::string who = describe(process);
-  const Json& tracer = look.at("tracer");
-  if (!tracer.is_null()) {
-    throw Error(ErrorKind::unavailable, fmt::format("{} is traced already, by process {} ({}), and a process has one tracer", who, tracer.at("pid").get<int>(), tracer.at("name").get<std::string>()),
-                "end that debugger");
-  }
-  if (look.at("stopped").get<bool>()) throw Error(ErrorKind::refused, who + " is stopped: it makes no calls", fmt::format("if nobody wants it stopped: kill -CONT {}", process.pid));
-  const Json& trace = look.at("trace");
-  if (trace.at("allowed").get<bool>()) return;
-  throw Error(ErrorKind::privilege, fmt::format("{} may not be traced: {}", who, trace.at("because").get<std::string>()), "run capsize there as the same user or with CAP_SYS_PTRACE");
-}
-
 std::string in_words(const SyscallParams& params, const std::string& who) {
   std::string calls;
   for (const SystemCall call : params.calls) calls += (calls.empty() ? "" : ", ") + name_of(call);
@@ -89,7 +77,8 @@ Task<FaultPlan> plan_syscall(FaultRequest request, HostView& host) {
   Json calls = Json::array();
   for (const SystemCall call : params.calls) calls.push_back(call.number);
   for (std::size_t i = 0; i < chosen.processes.size(); ++i) {
-    require_traceable(chosen.processes[i], chosen.looks[i]);
+    require_traceable(chosen.looks[i], chosen.processes[i]);
+    if (params.error && chosen.looks[i].value("filtered", false)) throw filtered_calls(chosen.processes[i]);
     const Json identity = to_json(chosen.processes[i]);
     Json args = {{"identity", identity}, {"calls", calls}, {"share", params.share.value}, {"seed", request.seed + i}};
     if (params.error) args["error"] = params.error->number;

@@ -76,6 +76,15 @@ Json shown(const std::vector<TargetProcess>& processes) {
   return out;
 }
 
+// Those of what was found that were not chosen; also what may not be a target.
+void note_others(ChosenProcesses& chosen, const Json& found) {
+  for (const Json& look : found) {
+    TargetProcess one = target_process_from_json(look.at("identity"));
+    const bool is_chosen = std::any_of(chosen.processes.begin(), chosen.processes.end(), [&](const TargetProcess& process) { return same_identity(process, one); });
+    if (!is_chosen) chosen.others.push_back(std::move(one));
+  }
+}
+
 ChosenProcesses choose_of_processes(const FaultRequest& request, const Json& answer) {
   const auto that = answer.at("that").get<std::string>();
   const std::vector<Json> eligible = eligible_of(answer.at("found").get<std::vector<Json>>(), that);
@@ -92,6 +101,7 @@ ChosenProcesses choose_of_processes(const FaultRequest& request, const Json& ans
   if (count < eligible.size()) out.how["seed"] = request.seed;
   if (eligible.size() == 1) out.words = describe(out.processes.front());
   else out.words = count == eligible.size() ? fmt::format("all {} processes {}", count, that) : fmt::format("{} of {} processes {}", count, eligible.size(), that);
+  note_others(out, answer.at("found"));
   return out;
 }
 
@@ -106,6 +116,7 @@ ChosenProcesses choose_of_containers(const FaultRequest& request, const Json& an
       out.looks.push_back(look);
     }
   }
+  for (const Json& container : answer.at("containers")) note_others(out, container.at("found"));
   const std::size_t count = out.processes.size();
   out.how = {{"selector", request.target}, {"containers", std::move(names)}, {"matching", count}, {"chosen", shown(out.processes)}};
   if (containers.size() < answer.at("containers").size()) out.how["seed"] = request.seed;
@@ -146,6 +157,16 @@ Task<ChosenProcesses> choose_processes(FaultRequest request, HostView& host) {
   if (request.params.contains("capsize_pids")) query.args["capsize_pids"] = request.params["capsize_pids"];
   const Json answer = co_await host.inspect(query);
   co_return choose_among(request, answer);
+}
+
+void require_traceable(const Json& look, const TargetProcess& process) {
+  const Json& tracer = look.at("tracer");
+  const std::string by = tracer.is_null() ? "" : fmt::format("process {} ({})", tracer.at("pid").get<int>(), tracer.at("name").get<std::string>());
+  if (!by.empty()) throw Error(ErrorKind::unavailable, fmt::format("{} cannot be traced: {} already traces it", describe(process), by), "end that debugger");
+  if (look.at("stopped").get<bool>()) throw Error(ErrorKind::refused, describe(process) + " is already stopped", fmt::format("if nobody wants it stopped: kill -CONT {}", process.pid));
+  if (look.at("trace").at("allowed").get<bool>()) return;
+  throw Error(ErrorKind::privilege, fmt::format("{} may not be traced: {}", describe(process), look.at("trace").at("because").get<std::string>()),
+              "run capsize there as the same user or with CAP_SYS_PTRACE");
 }
 
 Op state_query(const std::vector<TargetProcess>& processes) {

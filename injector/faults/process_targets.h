@@ -13,6 +13,7 @@ struct ChosenProcesses {
   std::vector<TargetProcess> processes;  // at least one; never capsize, its ancestors, pid 1, kernel threads, nor what has ended
   std::string words;                     // "process 123 (haproxy)", "2 of 7 processes that run /usr/sbin/nginx"
   Json how;                              // what the plan prints: the selector and what it resolved to
+  std::vector<TargetProcess> others;     // match too, and were not chosen
   std::vector<Json> looks;               // of each process: what process.identify says ("stopped", "tracer", "trace", "signal", ...)
 };
 
@@ -25,6 +26,9 @@ ChosenProcesses choose_among(const FaultRequest& request, const Json& answer);
 
 // The containers that the target means, of what container.identify answered; at least one. Pure; throws as above.
 std::vector<Json> choose_containers(const FaultRequest& request, const Json& answer);
+
+// Throws Error for one that is traced already, is stopped, or may not be traced; `look` is what process.identify says of it.
+void require_traceable(const Json& look, const TargetProcess& process);
 
 // The look at the state of all of them, for FaultPlan::observe: "process.state".
 Op state_query(const std::vector<TargetProcess>& processes);

@@ -22,6 +22,7 @@ namespace {
 
 constexpr Duration kSupervisorPatience = std::chrono::seconds(3);  // an attempt of an undo has 10
 constexpr Duration kCommandPatience = std::chrono::seconds(7);
+constexpr Duration kEndPatience = std::chrono::seconds(2);         // with the command's within one attempt
 constexpr Duration kPoll = std::chrono::milliseconds(50);
 constexpr std::size_t kNamed = 5;
 
@@ -37,6 +38,7 @@ bool same_program(const TargetProcess& one, const TargetProcess& other) {
 // A pid file that nobody has removed may name a stranger by now.
 bool takes_place_of(const SignalOrder& order, const TargetProcess& process) {
   const auto& old = order.processes;
+  if (std::any_of(order.others.begin(), order.others.end(), [&](const TargetProcess& one) { return same_identity(one, process); })) return false;
   if (std::any_of(old.begin(), old.end(), [&](const TargetProcess& one) { return same_identity(one, process); })) return false;
   return !order.target.contains("pid_file") || std::any_of(old.begin(), old.end(), [&](const TargetProcess& one) { return same_program(one, process); });
 }
@@ -110,6 +112,8 @@ UndoResult settled(UndoResult result, const SignalOrder& order) {
 struct Outcome {
   std::vector<TargetProcess> ended;  // that were sent the signal
   bool any_mark = false;
+  bool may_end = false;              // one was sent it and runs: it may be on its way out
+  bool unsure = false;               // for as long as it likes: it has a handler, or has not got to it yet
   std::string doubt;                 // why it cannot be told
 };
 
@@ -123,9 +127,27 @@ Outcome outcome_of(const SignalOrder& order) {
     if (mark.there == Proof::yes && same.answer == Proof::cannot_tell) out.doubt = same.because;
     if (mark.there != Proof::yes) continue;
     out.any_mark = true;
-    if (same.answer == Proof::no || (same.answer == Proof::yes && has_ended(proc.threads(process.pid)))) out.ended.push_back(process);
+    if (same.answer == Proof::no || (same.answer == Proof::yes && has_ended(proc.threads(process.pid)))) {
+      out.ended.push_back(process);
+      continue;
+    }
+    const auto status = same.answer == Proof::yes ? proc.status(process.pid) : std::nullopt;
+    const std::string reaction = status ? reaction_of(*status, order.signal) : "";
+    out.unsure = out.unsure || reaction == "caught" || reaction == "pending";
+    out.may_end = out.may_end || out.unsure || reaction == "ends";
   }
   return out;
+}
+
+// A moment later, where what was told to end has not ended yet.
+Task<Outcome> outcome_in_time(SignalOrder order, OpContext& context) {
+  const TimePoint begun = context.clock.now();
+  Outcome outcome = outcome_of(order);
+  while (asks_to_end(order.signal) && outcome.may_end && outcome.doubt.empty() && context.clock.now() - begun < kEndPatience) {
+    co_await context.clock.sleep(kPoll);
+    outcome = outcome_of(order);
+  }
+  co_return outcome;
 }
 
 Task<std::vector<TargetProcess>> wait_for_others(SignalOrder order, OpContext& context, Duration limit) {
@@ -156,11 +178,14 @@ Task<UndoResult> by_command(SignalOrder order, std::string who, OpContext& conte
 
 Task<UndoResult> undo_signal(Json args, OpContext& context) {
   const SignalOrder order = signal_order_from_json(args);
-  const Outcome outcome = outcome_of(order);
+  const Outcome outcome = co_await outcome_in_time(order, context);
   const std::string sent = signal_name(order.signal);
   const std::string all = in_words(order.processes);
   if (!outcome.doubt.empty()) co_return answer(UndoState::failed, outcome.doubt, "look whether it runs, and start it if it does not");
   if (!outcome.any_mark) co_return answer(UndoState::nothing_to_undo, fmt::format("capsize has not sent {} to {}, or has taken care of it", sent, all));
+  if (asks_to_end(order.signal) && outcome.unsure && !order.restart.empty()) {
+    co_return answer(UndoState::failed, fmt::format("{} got {} and has not ended yet; when it has, it must be started again", all, sent), "when it has ended, revert again; or start it by hand: " + command_words(order.restart));
+  }
   if (outcome.ended.empty()) co_return settled(answer(UndoState::nothing_to_undo, fmt::format("{} got {} and still runs: a signal is not taken back", all, sent)), order);
   const std::string who = in_words(outcome.ended);
   const Duration patience = order.restart.empty() ? kSupervisorPatience : Duration::zero();

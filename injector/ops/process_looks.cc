@@ -136,6 +136,8 @@ Json look_at_processes(const SelectedProcesses& selected, const std::vector<int>
     look["states"] = count_states(threads);
     look["ended"] = has_ended(threads);
     look["stopped"] = is_stopped(threads);
+    const auto status = proc.status(process.pid);
+    look["filtered"] = status && status->filtered;
     look["tracer"] = tracer_json(threads, proc);
     look["trace"] = may_trace(process.pid, proc);
     look["signal"] = may_signal(process.pid, proc);

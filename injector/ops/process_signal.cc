@@ -81,10 +81,16 @@ Task<Applied> apply_signal(Json args, OpContext& context) {
       continue;
     }
     const int error = errno;
-    if (error != ESRCH) throw system_error(error, fmt::format("{} could not be sent {}", describe(one.process), signal_name(order.signal)), "run capsize there with CAP_KILL (as root), or as the same user");
+    if (error != ESRCH) {
+      for (auto rest = proven.begin() + (&one - proven.data()); rest != proven.end(); ++rest) ::unlink(signal_mark(order, rest->process).c_str());
+      throw system_error(error, fmt::format("{} could not be sent {}", describe(one.process), signal_name(order.signal)), "run capsize there with CAP_KILL (as root), or as the same user");
+    }
     ++gone;  // with the one before it, as the processes of a container with their first
   }
-  if (sent == 0) throw Error(ErrorKind::changed, describe(order.processes.front()) + " ended before it was sent a signal", "plan again");
+  if (sent == 0) {
+    for (const ProvenProcess& one : proven) ::unlink(signal_mark(order, one.process).c_str());
+    throw Error(ErrorKind::changed, describe(order.processes.front()) + " ended before it was sent a signal", "plan again");
+  }
   Applied applied;
   applied.detail = {{"signal", signal_name(order.signal)}, {"sent", sent}, {"already_gone", gone}};
   if (until_back) {
@@ -102,6 +108,7 @@ SignalOrder signal_order_from_json(const Json& args) {
   try {
     SignalOrder out;
     for (const Json& identity : args.at("identities")) out.processes.push_back(target_process_from_json(identity));
+    for (const Json& other : args.value("others", Json::array())) out.others.push_back(target_process_from_json(other));
     const auto number = signal_number(args.at("signal").get<std::string>());
     if (out.processes.empty() || !number) throw Error(ErrorKind::bug, "an order without processes or signal");
     out.signal = *number;
@@ -127,7 +134,12 @@ Task<Revival> start_again(SignalOrder order, OpContext& context, Duration limit)
     SpawnRequest request;
     request.command = order.restart;
     request.from_root = true;
-    child = spawn(request);
+    try {
+      child = spawn(request);
+    } catch (const Error&) {
+      ::unlink(mark.c_str());  // it was not run
+      throw;
+    }
   }
   const TimePoint begun = context.clock.now();
   for (;;) {

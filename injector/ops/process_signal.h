@@ -11,6 +11,7 @@ namespace capsize {
 
 struct SignalOrder {
   std::vector<TargetProcess> processes;
+  std::vector<TargetProcess> others;  // matched when it was planned too: nobody's successors
   int signal = 0;
   std::string target_type;           // how the playbook selects them: those that match it later have taken their place
   Json target = Json::object();

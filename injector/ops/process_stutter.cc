@@ -48,6 +48,7 @@ Task<bool> freeze(std::shared_ptr<TracedProcess> hold, TargetProcess process, st
     if (hold->all_still() && hold->has_all()) break;
     if (over() || clock.now() - begun > limit) co_return false;
     co_await clock.sleep(kFreezePoll);
+    if (over()) co_return false;
     hold->seize_threads();
   }
   hold->frozen();
@@ -91,6 +92,7 @@ Task<bool> one_period(std::shared_ptr<Stutter> state, Clock& clock, TimePoint be
     co_await freeze(state->hold, state->process, over, clock, state->rhythm.stopped);
   } catch (const Error& problem) {
     ended = problem.kind() == ErrorKind::changed && !ProcFs().stat(state->process.pid);
+    state->hold->let_go();
   }
   const TimePoint run_again = begun + state->rhythm.stopped;
   co_await serve_until(state, clock, run_again);
@@ -152,8 +154,6 @@ struct Heard {  // of one process
   TimePoint since{};
   Duration stopped_for{};
   int stops = 0;
-  std::optional<ProcStat> first;
-  std::optional<ProcStat> last;
 };
 
 bool is_still(const std::optional<ProcStat>& look) { return look && (look->state == 't' || look->state == 'T'); }
@@ -168,8 +168,7 @@ Task<Json> look_rhythm(Json args, OpContext& context) {
   for (const Json& identity : args.at("identities")) {
     Heard one;
     one.process = target_process_from_json(identity);
-    one.first = proc.stat(one.process.pid);
-    one.stopped = is_still(one.first);
+    one.stopped = is_still(proc.stat(one.process.pid));
     one.since = context.clock.now();
     heard.push_back(std::move(one));
   }
@@ -177,10 +176,9 @@ Task<Json> look_rhythm(Json args, OpContext& context) {
   while (context.clock.now() - begun < window) {
     co_await context.clock.sleep(pause);
     for (Heard& one : heard) {
-      one.last = proc.stat(one.process.pid);
+      const bool still = is_still(proc.stat(one.process.pid));
       const TimePoint now = context.clock.now();
       if (one.stopped) one.stopped_for += now - one.since;
-      const bool still = is_still(one.last);
       if (still && !one.stopped) ++one.stops;
       one.stopped = still;
       one.since = now;
@@ -191,7 +189,6 @@ Task<Json> look_rhythm(Json args, OpContext& context) {
   for (const Heard& one : heard) {
     const Sameness same = proc.same_process(one.process);
     Json shown = {{"pid", one.process.pid}, {"same", to_string(same.answer)}, {"because", same.because}, {"stopped_share", seconds(one.stopped_for) / whole}, {"stops", one.stops}};
-    if (one.first && one.last) shown["cpu_ticks_in_window"] = one.last->cpu_ticks - std::min(one.first->cpu_ticks, one.last->cpu_ticks);
     answer["processes"].push_back(std::move(shown));
   }
   co_return answer;

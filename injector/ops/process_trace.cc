@@ -18,6 +18,19 @@ Error traced_by(const TargetProcess& process, const ThreadLook& thread) {
 
 }  // namespace
 
+TracedProcess::TracedProcess(TargetProcess process) : process_(std::move(process)) {
+  const auto look = proc_.stat(process_.pid);
+  own_child_ = look && look->parent == ::getpid();
+}
+
+// Left to who waits for it in this process: taken here, it would be gone for them.
+bool TracedProcess::is_end_of_own_child(int tid) const noexcept {
+  if (!own_child_ || tid != process_.pid) return false;
+  siginfo_t info = {};
+  if (::waitid(P_PID, static_cast<id_t>(tid), &info, WEXITED | WNOWAIT | WNOHANG | __WALL) != 0 || info.si_pid != tid) return false;
+  return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+}
+
 void TracedProcess::seize_threads() {
   for (const ThreadLook& thread : proc_.threads(process_.pid)) {
     const bool ended = thread.state == 'Z' || thread.state == 'X';
@@ -34,6 +47,10 @@ bool TracedProcess::has_all() const {
 void TracedProcess::service() noexcept {
   for (auto it = tracees_.begin(); it != tracees_.end();) {
     const int tid = it->first;
+    if (is_end_of_own_child(tid)) {
+      it = tracees_.erase(it);
+      continue;
+    }
     int status = 0;
     const int reported = ::waitpid(tid, &status, __WALL | WNOHANG);
     const bool ended = (reported < 0 && errno == ECHILD) || (reported == tid && !WIFSTOPPED(status));

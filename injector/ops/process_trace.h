@@ -18,7 +18,7 @@ inline constexpr Duration kTraceServiceEvery = std::chrono::milliseconds(20);  /
 
 class TracedProcess {
  public:
-  explicit TracedProcess(TargetProcess process) : process_(std::move(process)) {}
+  explicit TracedProcess(TargetProcess process);
   ~TracedProcess() { let_go(); }
   TracedProcess(const TracedProcess&) = delete;
   TracedProcess& operator=(const TracedProcess&) = delete;
@@ -49,6 +49,7 @@ class TracedProcess {
   char state_of(int tid) const;
   bool is_ours(int tid) const noexcept;
   void seize(int tid);
+  bool is_end_of_own_child(int tid) const noexcept;
   void stopped(Tracee& tracee, int tid, int status) noexcept;
   bool detach(int tid, const Tracee& tracee) noexcept;
 
@@ -56,6 +57,7 @@ class TracedProcess {
   ProcFs proc_;
   std::map<int, Tracee> tracees_;
   std::vector<int> newborn_;
+  bool own_child_ = false;
   bool ended_leader_ = false;
   bool frozen_ = false;
   bool letting_go_ = false;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,14 +32,16 @@ constexpr long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O
 constexpr bool kKnown = true;
 constexpr std::uint32_t kArchitecture = AUDIT_ARCH_X86_64;
 // At the entry: a call of number -1 is not carried out, and answers what is in the register by then. So nothing is left to do at its exit,
-// and should we die in between, the process sees what it was meant to.
+// and should we die in between, the process sees what it was meant to, or its call is carried out: the answer is written first.
 bool answer_instead(int tid, int error) {
-  return ::ptrace(PTRACE_POKEUSER, tid, offsetof(user_regs_struct, orig_rax), -1L) == 0 && ::ptrace(PTRACE_POKEUSER, tid, offsetof(user_regs_struct, rax), -static_cast<long>(error)) == 0;
+  return ::ptrace(PTRACE_POKEUSER, tid, offsetof(user_regs_struct, rax), -static_cast<long>(error)) == 0 && ::ptrace(PTRACE_POKEUSER, tid, offsetof(user_regs_struct, orig_rax), -1L) == 0;
 }
+bool makes_a_filter(long number) { return number == SYS_seccomp || number == SYS_prctl; }
 #else
 constexpr bool kKnown = false;
 constexpr std::uint32_t kArchitecture = 0;
 bool answer_instead(int, int) { return false; }
+bool makes_a_filter(long) { return false; }
 #endif
 
 struct Tracee {
@@ -92,6 +95,8 @@ class Tracing {
       if (tracees_.empty()) throw Error(ErrorKind::changed, describe(plan_.process) + " has ended, or another fault of this run traces it", "plan again");
       const auto look = proc_.stat(plan_.process.pid);
       if (!fresh && (!look || look->threads <= tracees_.size() + 1)) return;  // threads made from now on are born traced; an ended leader counts
+      const Sameness same = proc_.same_process(plan_.process);  // what is traced keeps its number: this is it, or it is let go
+      if (same.answer != Proof::yes) throw Error(same.answer == Proof::no ? ErrorKind::changed : ErrorKind::unavailable, same.because, "plan again: nothing was done to it");
       if (clock_.now() > end) throw Error(ErrorKind::unavailable, fmt::format("the threads of {} could not all be traced within {}", describe(plan_.process), show(kSeizeLimit)), "it was let go; try again");
       drain();
     }
@@ -102,7 +107,14 @@ class Tracing {
     while (meet(WNOHANG) == Met::something) continue;
   }
 
+  // The kernel asks a filter (seccomp) after us, and it would be asked about the number -1: the process may be killed for it.
+  bool is_filtered(int tid) const {
+    const auto look = proc_.status(tid);
+    return look && look->filtered;
+  }
+
   bool seize(int tid) {
+    if (plan_.error != 0 && is_filtered(tid)) throw filtered_calls(plan_.process);
     if (::ptrace(PTRACE_SEIZE, tid, nullptr, reinterpret_cast<void*>(kOptions)) == 0) {
       track(tid);
       ::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);  // its next stop is where its calls begin to be reported
@@ -166,14 +178,19 @@ class Tracing {
     const long size = ::ptrace(PTRACE_GET_SYSCALL_INFO, tid, reinterpret_cast<void*>(sizeof info), &info);
     if (size < static_cast<long>(offsetof(__ptrace_syscall_info, entry) + sizeof info.entry.nr) || info.op != PTRACE_SYSCALL_INFO_ENTRY) return false;
     ++shared_.all_calls;
-    if (info.arch != kArchitecture || plan_.calls.count(static_cast<long>(info.entry.nr)) == 0) return false;
-    ++shared_.calls;
-    if (!chance_.chance(plan_.share)) return false;
-    if (plan_.error != 0) {
-      if (answer_instead(tid, plan_.error)) ++shared_.hit;
-      return false;
+    if (info.arch != kArchitecture) return false;
+    const long number = static_cast<long>(info.entry.nr);
+    filters_may_come_ = filters_may_come_ || makes_a_filter(number);
+    if (plan_.calls.count(number) == 0) return false;
+    const bool fails = plan_.error != 0;
+    const bool spared = fails && filters_may_come_ && is_filtered(tid);
+    const bool hit = chance_.chance(plan_.share) && !spared && (!fails || answer_instead(tid, plan_.error));
+    {
+      const std::lock_guard lock(shared_.guard);  // these two are read together
+      ++shared_.calls;
+      if (hit) ++shared_.hit;
     }
-    ++shared_.hit;
+    if (!hit || fails) return false;
     tracee.stopped = true;
     tracee.since = clock_.now();
     tracee.due = tracee.since + plan_.delay;
@@ -185,8 +202,11 @@ class Tracing {
     for (auto& [tid, tracee] : tracees_) {
       if (!tracee.stopped || tracee.due > now) continue;
       tracee.stopped = false;
-      ++shared_.delayed;
-      shared_.delayed_ns += static_cast<std::uint64_t>((now - tracee.since).count());
+      {
+        const std::lock_guard lock(shared_.guard);
+        ++shared_.delayed;
+        shared_.delayed_ns += static_cast<std::uint64_t>((now - tracee.since).count());
+      }
       resume(tid, 0);
     }
   }
@@ -221,6 +241,7 @@ class Tracing {
   ProcFs proc_;
   Rng chance_;
   std::map<int, Tracee> tracees_;
+  bool filters_may_come_ = false;
   bool letting_go_ = false;
   TimePoint let_go_until_{};
 };
@@ -243,6 +264,11 @@ void trace(TamperPlan plan, TamperEngine::Shared& shared) {
 
 bool can_tamper() { return kKnown; }
 
+Error filtered_calls(const TargetProcess& process) {
+  return Error(ErrorKind::unavailable, fmt::format("{} has a filter of system calls (seccomp): one that is not carried out is judged by that filter, which may end the process", describe(process)),
+               "write \"delay\" in place of \"error\", or choose another fault");
+}
+
 TamperEngine::TamperEngine(TamperPlan plan) : thread_(trace, std::move(plan), std::ref(shared_)) {}
 
 std::exception_ptr TamperEngine::problem() const {
@@ -251,6 +277,7 @@ std::exception_ptr TamperEngine::problem() const {
 }
 
 TamperCounts TamperEngine::counts() const {
+  const std::lock_guard lock(shared_.guard);
   TamperCounts out;
   out.calls = shared_.calls;
   out.hit = shared_.hit;

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "injector/base/clock.h"
+#include "injector/base/error.h"
 #include "injector/targets/process.h"
 
 namespace capsize {
@@ -54,7 +55,7 @@ class TamperEngine {
     std::atomic<State> state{State::starting};
     std::atomic<bool> stopping{false};
     std::atomic<std::uint64_t> calls{0}, hit{0}, all_calls{0}, delayed{0}, delayed_ns{0}, threads{0};
-    mutable std::mutex guard;  // of the problem
+    mutable std::mutex guard;  // of the problem, and of counters that are read together
     std::exception_ptr problem;
   };
 
@@ -65,5 +66,8 @@ class TamperEngine {
 
 // Whether this build knows how to change the calls of this architecture.
 bool can_tamper();
+
+// Why no call of it can be made to fail.
+Error filtered_calls(const TargetProcess& process);
 
 }  // namespace capsize

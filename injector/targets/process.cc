@@ -126,6 +126,8 @@ std::optional<ProcStatus> parse_proc_status(std::string_view text) {
     auto mask = status_value(text, key);
     if (mask && !take_number(*mask, *bits, 16)) return std::nullopt;
   }
+  const auto seccomp = status_value(text, "Seccomp");
+  out.filtered = seccomp && *seccomp != "0";
   return out;
 }
 

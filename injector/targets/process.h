@@ -69,6 +69,7 @@ struct ProcStatus {
   std::uint64_t pending = 0;  // masks: bit 0 is signal 1
   std::uint64_t caught = 0;
   std::uint64_t ignored = 0;
+  bool filtered = false;      // its system calls pass a seccomp filter
 };
 std::optional<ProcStatus> parse_proc_status(std::string_view text);
 

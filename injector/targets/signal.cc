@@ -37,6 +37,8 @@ bool ends_by_default(int number) {
   return !stops_by_default(number);
 }
 
+bool asks_to_end(int number) { return ends_by_default(number) && number != SIGHUP && number != SIGUSR1 && number != SIGUSR2; }
+
 std::string ParamTraits<SignalRef>::name() { return "signal"; }
 Parsed<SignalRef> ParamTraits<SignalRef>::parse(const Json& json) {
   if (!json.is_string()) return wrong_type(json, "a signal, as \"SIGKILL\" or \"TERM\"");

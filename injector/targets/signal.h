@@ -16,6 +16,7 @@ std::optional<int> signal_number(std::string_view name);  // of the standard one
 std::string signal_name(int number);                      // "SIGTERM"
 bool ends_by_default(int number);                         // what it does to a process that has not asked for anything else
 bool stops_by_default(int number);
+bool asks_to_end(int number);  // not those by which a service is often asked to reopen its logs or to read its configuration
 
 template <>
 struct ParamTraits<SignalRef> {

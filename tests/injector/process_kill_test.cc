@@ -113,6 +113,7 @@ TEST_CASE("a signal that asks for something bites when it is caught, not when it
   CHECK(effect(fate("yes", true, "ignored")).because.find("ignores it") != std::string::npos);
   CHECK_FALSE(effect(fate("yes", true, "ignored")).bites);
   CHECK_FALSE(effect(fate("yes", true, "pending")).bites);
+  CHECK_FALSE(effect(fate("yes", true, "ends")).bites);
   CHECK_FALSE(effect(fate("yes", false, "caught")).bites);
 }
 

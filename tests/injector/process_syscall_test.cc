@@ -86,7 +86,7 @@ TEST_CASE("the step says which calls, what becomes of them, how many and by whic
 
 TEST_CASE("what cannot be traced, and calls without which nothing goes on, are refused", "[process.syscall]") {
   CHECK(refused(kFsyncFails, {{"tracer", {{"pid", 77}, {"name", "gdb"}}}}).kind == ErrorKind::unavailable);
-  CHECK(refused(kFsyncFails, {{"tracer", {{"pid", 77}, {"name", "gdb"}}}}).text.find("traced already, by process 77 (gdb)") != std::string::npos);
+  CHECK(refused(kFsyncFails, {{"tracer", {{"pid", 77}, {"name", "gdb"}}}}).text.find("cannot be traced: process 77 (gdb) already traces it") != std::string::npos);
   CHECK(refused(kFsyncFails, {{"stopped", true}}).kind == ErrorKind::refused);
   CHECK(refused(kFsyncFails, {{"trace", {{"allowed", false}, {"because", "it belongs to user 5"}}}}).kind == ErrorKind::privilege);
   CHECK(refused(kFsyncFails, {{"never_a_target", "process 12 is capsize itself"}}).kind == ErrorKind::refused);

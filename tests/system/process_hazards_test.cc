@@ -19,6 +19,7 @@ const std::vector<Asked> kAll = {{"process.pause", Json::object()},
                                  {"process.pause", {{"method", "ptrace"}}},
                                  {"process.pause", {{"method", "sigstop"}}},
                                  {"process.stutter", Json::object()},
+                                 {"process.syscall", {{"calls", {"getppid"}}, {"error", "EIO"}}},
                                  {"process.kill", Json::object()}};
 
 WhyNot ask(Control& control, const Asked& asked, int pid) { return why_not(control, asked.fault, {{"pid", pid}}, asked.params, {"irreversible"}); }
@@ -53,7 +54,7 @@ TEST_CASE("a process under a debugger is not traced, and the answer names the de
   });
   REQUIRE(control.until([&] { return traced->word == 1; }));
   const std::string who = "process " + std::to_string(debugger.pid());
-  for (const Asked& asked : {kAll[1], kAll[3]}) {
+  for (const Asked& asked : {kAll[1], kAll[3], kAll[4]}) {
     const WhyNot answer = ask(control, asked, pid);
     CHECK(answer.kind == ErrorKind::unavailable);
     CHECK(answer.text.find("cannot be traced: " + who) != std::string::npos);

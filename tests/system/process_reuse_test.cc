@@ -88,6 +88,7 @@ struct Way {
 const std::vector<Way> kWays = {{"process.pause", {{"method", "ptrace"}}},
                                 {"process.pause", {{"method", "sigstop"}}},
                                 {"process.kill", {{"signal", "TERM"}}},
+                                {"process.syscall", {{"calls", {"getppid"}}, {"error", "EIO"}}},
                                 {"process.stutter", {{"share", "50%"}, {"period", "100ms"}}}};
 
 bool is_untouched(int pid) {

@@ -181,7 +181,7 @@ TEST_CASE("a process that someone traces already is refused, when planned and wh
   });
   REQUIRE(control.until([&] { return told->word != 0; }));
   REQUIRE(told->word == 1);
-  CHECK_THROWS_WITH(plan_on(control, target.pid()), Catch::Contains("traced already"));
+  CHECK_THROWS_WITH(plan_on(control, target.pid()), Catch::Contains("already traces it"));
   CHECK_THROWS_WITH(control.apply(before.steps[0].apply), Catch::Contains(fmt::format("traced by process {}", debugger.pid())));
   CHECK(tracer_of(target.pid()) == debugger.pid());
   CHECK(goes_on(control, *target.shared));
