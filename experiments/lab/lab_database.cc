@@ -138,6 +138,7 @@ void LabDatabase::configure() const {
   write_file(cluster / "postgresql.conf", R"(listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 shared_buffers = 2MB
+dynamic_shared_memory_type = mmap
 fsync = off
 synchronous_commit = off
 full_page_writes = off

@@ -203,11 +203,16 @@ void LabSupervisor::restart_servers() {
       any = true;
       fmt::print(stderr, "{} {} was started again (pid {})\n", iso8601(clock_.wall()), part.name, part.process.pid);
     } catch (const Error& error) {
-      fmt::print(stderr, "{} {} could not be started again: {}\n", iso8601(clock_.wall()), part.name, error.what());
+      any = any || !part.ended;
+      fmt::print(stderr, "{} {} was not started again as it should: {}\n", iso8601(clock_.wall()), part.name, error.what());
     }
   }
+  try {
+    if (any) write_file(options_.dir / kLabFile, describe().dump(2) + "\n");
+  } catch (const Error& error) {  // a full disk is no reason to end the lab
+    fmt::print(stderr, "{} {}\n", iso8601(clock_.wall()), error.what());
+  }
   std::fflush(stderr);
-  if (any) write_file(options_.dir / kLabFile, describe().dump(2) + "\n");
 }
 
 // Of what prepares the database. `meanwhile` is for work of our own beside it.

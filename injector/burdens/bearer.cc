@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cerrno>
@@ -102,7 +104,10 @@ bool is_its_command(const std::string& line, const std::string& id) {
 BearerLook look_at(int pid, const std::string& id) {
   const ProcFs proc;
   const auto stat = proc.stat(pid);
-  if (!stat || stat->comm != bearer_name(id) || stat->state == 'Z' || stat->state == 'X') return {};
+  // An ended leader whose threads still work is ending.
+  if (!stat || stat->comm != bearer_name(id) || (stat->state == 'Z' && stat->threads <= 1) || stat->state == 'X') return {};
+  struct stat owner = {};  // anybody may take that name
+  if (::stat(proc.path(pid, "").c_str(), &owner) != 0 || (owner.st_uid != ::geteuid() && owner.st_uid != 0)) return {};
   const std::string line = first_line(proc.path(pid, "cmdline"));
   if (line.empty()) return {pid, true};
   return is_its_command(line, id) ? BearerLook{pid, false} : BearerLook{};
@@ -124,7 +129,11 @@ Task<std::unique_ptr<Bearer>> Bearer::start(Clock& clock, std::string id, Json o
   bool begun = false;
   auto work = within<std::optional<Json>>(clock, kTakeUpLimit, give_order(socket, std::move(order), begun));
   const auto answer = co_await std::move(work);
-  if (answer && !*answer) throw ended_early(bearer->child_);
+  if (answer && !*answer) {  // its end is heard before it can be reaped
+    auto ending = within<void>(clock, std::chrono::seconds(2), wait_for_end(bearer->child_.pidfd.get()));
+    [[maybe_unused]] const auto ended = co_await std::move(ending);
+    throw ended_early(bearer->child_);
+  }
   if (!answer && !begun) throw Error(ErrorKind::unavailable, fmt::format("the process that bears the burden did not begin within {}", show(kTakeUpLimit)), "the machine is too busy: try again");
   bearer->detail_ = answer ? **answer : Json::object();
   bearer->detail_["in_place"] = answer.has_value();
@@ -173,7 +182,7 @@ int command_of_bearer(const std::string& id) {
     }
     if (!stat || stat->state == 'Z' || stat->state == 'X') continue;
     parents[*pid] = stat->parent;
-    if (stat->comm == bearer_name(id)) bearers.insert(*pid);
+    if (look_at(*pid, id).pid != 0) bearers.insert(*pid);
   }
   for (const auto& [pid, parent] : parents) {
     if (bearers.contains(parent) && !bearers.contains(pid)) return pid;

@@ -92,11 +92,11 @@ int bearer_main(int argc, char** argv) {
   }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   prctl(PR_SET_NAME, bearer_name(id).c_str());
-  become_expendable();
   say({{"word", "ready"}});  // only now comes the order: an agent that dies before this gives none
   try {
     const auto order = hear();
     if (!order) return 0;
+    if (order->value("burden", "") != "clock") become_expendable();  // a command would inherit it
     const auto burden = burden_of(*order);
     const Json detail = burden->take_up([] { say({{"word", "begun"}}); });
     say({{"word", "in_place"}, {"detail", detail}});

@@ -4,7 +4,9 @@
 // process beside it, in a pid namespace that ends with the bearer.)
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "injector/base/json.h"
 
@@ -25,6 +27,10 @@ std::unique_ptr<Burden> memory_burden(const Json& order);   // {"bytes": n} or {
 std::unique_ptr<Burden> disk_burden(const Json& order);     // {"path", "leave": n, "floor": n}
 std::unique_ptr<Burden> io_burden(const Json& order);       // {"path", "reads": true, "writes": true, "bytes_per_second", "workers", "block", "file_bytes", "seed"}
 std::unique_ptr<Burden> clock_burden(const Json& order);    // {"command": [...], "shift": seconds, "library"}
+
+// What a program is started with so that it sees that clock, beside what it has anyway.
+std::map<std::string, std::string> clock_environment(const std::string& library, double shift);
+
 std::unique_ptr<Burden> burden_of(const Json& order);       // by its "burden": "cpu", "memory", "disk", "io", "clock"
 
 }  // namespace capsize

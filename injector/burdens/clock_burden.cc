@@ -1,7 +1,9 @@
 // A command with a wrong clock. The kernel has one wall clock for everybody, so the command is started with libfaketime, which answers its
 // questions about the time; and in a pid namespace of its own, so that all that it starts ends with it.
 #include <fmt/format.h>
+#include <poll.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,8 +26,14 @@ class ClockBurden final : public Burden {
 
   Json take_up(const std::function<void()>& begun) override {
     if (::access(library_.c_str(), R_OK) != 0) throw system_error(errno, library_ + " cannot be read", "install libfaketime there");
-    if (::unshare(CLONE_NEWPID) != 0) {
+    if (::unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) {
+      if (errno != EPERM) throw system_error(errno, "the command cannot have a pid namespace of its own");
       throw Error(ErrorKind::privilege, "the command cannot have a pid namespace of its own: what it starts could outlive capsize", "run capsize there with CAP_SYS_ADMIN (as root)");
+    }
+    // libfaketime keeps a semaphore and shared memory there, and nobody would take them away from a command that is killed.
+    const bool apart = ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0;
+    if (!apart || (::mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") != 0 && errno != ENOENT)) {
+      throw system_error(errno, "the command cannot have a /dev/shm of its own");
     }
     begun();
     Pipe said = make_pipe();
@@ -46,12 +54,14 @@ class ClockBurden final : public Burden {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::close(kBearerSocketFd);
     said.read.reset();
+    pollfd parent = {said.write.get(), 0, 0};
+    if (::poll(&parent, 1, 0) != 0) std::_Exit(0);  // nobody reads there: the bearer died before it was said that we die with it
     Child child;
     try {
       SpawnRequest request;
       request.command = command_;
       request.from_root = true;
-      request.environment = {{"LD_PRELOAD", library_}, {"FAKETIME", fmt::format("{:+.3f}", shift_)}, {"FAKETIME_DONT_FAKE_MONOTONIC", "1"}, {"FAKETIME_NO_CACHE", "1"}};
+      request.environment = clock_environment(library_, shift_);
       child = spawn(request);
     } catch (const Error& problem) {
       const std::string text = to_json(problem).dump(-1, ' ', true, Json::error_handler_t::replace);
@@ -72,6 +82,10 @@ class ClockBurden final : public Burden {
 };
 
 }  // namespace
+
+std::map<std::string, std::string> clock_environment(const std::string& library, double shift) {
+  return {{"LD_PRELOAD", library}, {"FAKETIME", fmt::format("{:+.3f}", shift)}, {"FAKETIME_DONT_FAKE_MONOTONIC", "1"}, {"FAKETIME_NO_CACHE", "1"}};
+}
 
 std::unique_ptr<Burden> clock_burden(const Json& order) { return std::make_unique<ClockBurden>(order); }
 

@@ -56,9 +56,11 @@ class MemoryBurden final : public Burden {
 
   // One step towards what is to be left; false: there. The last step of less than two pieces is not taken, or it would go up and down.
   bool approach() {
-    const std::uint64_t available = memory_of_host().available;
+    const HostMemory memory = memory_of_host();
+    const std::uint64_t available = memory.available;
     const std::uint64_t target = std::max(leave_, floor_);
-    if (available > target + kPiece) {
+    const bool all_in_memory = held_ < memory.total - std::min(memory.total, target);  // else what we took was swapped out, and swap is not ours to fill
+    if (available > target + kPiece && all_in_memory) {
       take(std::min(kPiece, available - target));
       return true;
     }

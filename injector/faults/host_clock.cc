@@ -47,13 +47,16 @@ FaultPlan decide(const ClockParams& params, const Json& look) {
   if (library.empty()) {
     throw Error(ErrorKind::unavailable, "libfaketime is not installed there: the kernel has one time of day for everybody, and cannot show one command another", "apt-get install libfaketime");
   }
+  if (!look.value("may_unshare", true)) {
+    throw Error(ErrorKind::privilege, "the command cannot have a pid namespace of its own: what it starts could outlive capsize", "run capsize there with CAP_SYS_ADMIN (as root)");
+  }
   const double shift = params.ahead ? seconds(*params.ahead) : -seconds(*params.behind);
   const auto id = look.at("new_id").get<std::string>();
   FaultPlan plan;
   plan.steps.push_back(burden_step(id, {{"burden", "clock"}, {"command", params.command}, {"shift", shift}, {"library", library}}));
   plan.summary = fmt::format("capsize starts {} with a clock that is {} {}: it ends with the fault, and with the agent", params.command.front(), show(params.ahead ? *params.ahead : *params.behind), params.ahead ? "ahead" : "behind");
   plan.intended = {{"shift", shift}};
-  plan.observe = {"host.clock_use", {{"id", id}}};
+  plan.observe = {"host.clock_use", {{"id", id}, {"library", library}, {"shift", shift}}};
   return plan;
 }
 

@@ -37,6 +37,7 @@ FaultPlan decide(const FaultRequest& request, const DiskParams& params, const Js
   const double all = static_cast<double>(used) + static_cast<double>(available);
   const std::uint64_t leave = params.leave ? params.leave->bytes : static_cast<std::uint64_t>((1 - params.share->value) * all);
   if (look.at("read_only").get<bool>()) throw Error(ErrorKind::unavailable, fmt::format("the file system of {} is mounted read-only", params.path), "name a folder on another one");
+  if (!look.value("writable", true)) throw Error(ErrorKind::privilege, fmt::format("capsize may make no file in {}", params.path), "run capsize there as root, or name a folder that is its user's");
   if (leave >= available) {
     throw Error(ErrorKind::refused, fmt::format("the file system of {} has {} left and is {} full already", params.path, show_bytes(available), in_percent(all > 0 ? static_cast<double>(used) / all : 0)),
                 "leave less than that");

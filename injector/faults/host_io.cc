@@ -68,6 +68,7 @@ const AnySpec& io_spec() { return io_params(); }
 FaultPlan decide(const IoParams& params, const Json& look) {
   if (look.at("in_memory").get<bool>()) throw Error(ErrorKind::unavailable, fmt::format("{} is on a file system in memory: there is no disk below it", params.path), "name a folder on a disk");
   if (look.at("read_only").get<bool>()) throw Error(ErrorKind::unavailable, fmt::format("the file system of {} is mounted read-only", params.path), "name a folder on another one");
+  if (!look.value("writable", true)) throw Error(ErrorKind::privilege, fmt::format("capsize may make no file in {}", params.path), "run capsize there as root, or name a folder that is its user's");
   if (look.at("available").get<std::uint64_t>() < kRoom) {
     throw Error(ErrorKind::refused, fmt::format("{} are left on the file system of {}, and {} are needed for the file that is read and written", show_bytes(look.at("available").get<std::uint64_t>()), params.path, show_bytes(kRoom)),
                 "make room there first");

@@ -80,7 +80,8 @@ Effect memory_effect(const FaultPlan& plan, const Json& before, const Json& afte
     wanted = show_bytes(intended) + " to be held";
   } else {
     const auto intended = plan.intended.at("available").get<std::uint64_t>();
-    effect.bites = held > 0 && available <= intended + std::max(kNear, intended / 10);
+    const std::uint64_t to_take = available_before - std::min(available_before, intended);
+    effect.bites = held > 0 && available <= intended + std::min(std::max(kNear, intended / 10), to_take / 2);
     wanted = show_bytes(intended) + " to be left";
   }
   effect.because = fmt::format("capsize holds {}, and {} are available (before: {}); intended were {}", show_bytes(held), show_bytes(available), show_bytes(available_before), wanted);

@@ -1,7 +1,9 @@
 // host.clock_use: what time it is for a command that was started with a wrong clock. A program cannot be asked for the time it sees. So
 // capsize starts itself with what that command was started with, and compares; and looks whether the command did take up the library.
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <poll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -13,6 +15,7 @@
 #include "injector/base/within.h"
 #include "injector/burdens/bearer.h"
 #include "injector/burdens/bearer_wire.h"
+#include "injector/burdens/burden.h"
 #include "injector/ops/host_ops.h"
 #include "injector/targets/host.h"
 #include "injector/targets/process.h"
@@ -37,17 +40,16 @@ std::string find_library() {
   return "";
 }
 
-std::map<std::string, std::string> time_environment(int pid) {
-  std::map<std::string, std::string> out;
-  const std::string all = whole_file(fmt::format("/proc/{}/environ", pid));
-  for (std::size_t begin = 0; begin < all.size();) {
-    const std::size_t end = std::min(all.find('\0', begin), all.size());
-    const std::string entry = all.substr(begin, end - begin);
-    const std::string name = entry.substr(0, entry.find('='));
-    if (name.size() < entry.size() && (name == "LD_PRELOAD" || name.rfind("FAKETIME", 0) == 0)) out[name] = entry.substr(name.size() + 1);
-    begin = end + 1;
-  }
-  return out;
+// Of the one who plans, in effect.
+bool may_unshare() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  return ::syscall(SYS_capget, &header, data) == 0 && (data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN)) != 0;
+}
+
+// libfaketime leaves these behind when it is not asked to end in good order.
+void sweep_after(int pid) {
+  for (const char* name : {"faketime_shm_", "sem.faketime_sem_"}) ::unlink(fmt::format("/dev/shm/{}{}", name, pid).c_str());
 }
 
 // Seconds ahead of our own clock, and how much that may be off by; nothing: the witness did not answer.
@@ -74,6 +76,7 @@ Task<std::optional<Shift>> ask_witness(std::map<std::string, std::string> enviro
     co_await wait_for_end(witness.pidfd.get());
   }
   reap(witness);
+  sweep_after(witness.pid);
   char text[32] = {};
   const ssize_t count = ended ? ::read(out.read.get(), text, sizeof text) : 0;
   std::int64_t said = 0;
@@ -89,6 +92,7 @@ Task<std::optional<Shift>> ask_witness(std::map<std::string, std::string> enviro
 Task<Json> look_clock(Json args, OpContext& context) {
   if (!args.contains("id")) {
     Json planning = {{"library", find_library()}};
+    planning["may_unshare"] = may_unshare();
     planning["new_id"] = fresh_burden_id();
     co_return planning;
   }
@@ -99,7 +103,7 @@ Task<Json> look_clock(Json args, OpContext& context) {
   Json answer = {{"bearer", bearer.ending ? 0 : bearer.pid}, {"command", command}, {"shift", nullptr}};
   if (command == 0) co_return answer;
   answer["loaded"] = whole_file(fmt::format("/proc/{}/maps", command)).find("libfaketime") != std::string::npos;
-  auto asking = ask_witness(time_environment(command), context.clock);
+  auto asking = ask_witness(clock_environment(args.at("library").get<std::string>(), args.at("shift").get<double>()), context.clock);
   const auto shift = co_await std::move(asking);
   if (!shift) co_return answer;
   answer["shift"] = shift->seconds;

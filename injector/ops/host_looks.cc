@@ -96,7 +96,7 @@ Task<Json> look_memory(Json args, OpContext&) {
 
 Json space_json(const Json& args, const OpContext& context) {
   const FileSystemSpace space = file_system_space(args.at("path").get<std::string>());
-  return {{"used", space.used}, {"available", space.available}, {"in_memory", space.in_memory}, {"read_only", space.read_only}, {"device", space.device},
+  return {{"used", space.used}, {"available", space.available}, {"in_memory", space.in_memory}, {"read_only", space.read_only}, {"writable", space.writable}, {"device", space.device},
           {"state_folder_here", state_folder_is_on(context.state_folder, space.device)}};
 }
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -120,7 +121,10 @@ FileSystemSpace file_system_space(const std::string& path) {
   }
   if (!S_ISDIR(entry.st_mode)) throw Error(ErrorKind::unavailable, path + " is not a folder", "name a folder that is on the file system that is meant");
   FileSystemSpace out;
-  out.device = entry.st_dev;
+  constexpr long kZfs = 0x2fc12fc1;
+  const bool shares_room = kind.f_type == BTRFS_SUPER_MAGIC || kind.f_type == kZfs;  // its parts have numbers of their own, and one room
+  out.device = shares_room ? static_cast<std::uint64_t>(kind.f_type) : entry.st_dev;
+  out.writable = ::access(path.c_str(), W_OK | X_OK) == 0;
   out.used = (space.f_blocks - space.f_bfree) * space.f_frsize;
   out.available = space.f_bavail * space.f_frsize;
   out.in_memory = kind.f_type == TMPFS_MAGIC || kind.f_type == RAMFS_MAGIC;

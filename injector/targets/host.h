@@ -46,6 +46,7 @@ struct FileSystemSpace {
   std::uint64_t available = 0;     // bytes, to those without privilege
   bool in_memory = false;          // tmpfs: what fills it is the machine's memory
   bool read_only = false;
+  bool writable = false;           // by us
 };
 // Of the file system that `path` is on. Throws Error: unavailable (not there), privilege.
 FileSystemSpace file_system_space(const std::string& path);

@@ -22,7 +22,7 @@ TEST_CASE("a command is started with a clock that is ahead or behind", "[host.cl
   const FaultPlan ahead = plan("host.clock", view, kServer);
   CHECK(view.asked == Op{"host.clock_use", Json::object()});
   check_one_burden(ahead, {{"burden", "clock"}, {"command", {"/usr/sbin/server", "--port", "8090"}}, {"shift", 300.0}, {"library", "/usr/lib/faketime/libfaketimeMT.so.1"}});
-  CHECK(ahead.observe == Op{"host.clock_use", {{"id", "0a1b2c3d"}}});
+  CHECK(ahead.observe == Op{"host.clock_use", {{"id", "0a1b2c3d"}, {"library", "/usr/lib/faketime/libfaketimeMT.so.1"}, {"shift", 300.0}}});
   CHECK(ahead.intended == Json{{"shift", 300.0}});
   CHECK(ahead.summary == "capsize starts /usr/sbin/server with a clock that is 5m ahead: it ends with the fault, and with the agent");
   CHECK(plan("host.clock", kLook, {{"command", {"/usr/sbin/server"}}, {"behind", "1h"}}).intended == Json{{"shift", -3600.0}});
@@ -33,6 +33,14 @@ TEST_CASE("without libfaketime there is no such clock, and the refusal says why"
   CHECK(got.kind == ErrorKind::unavailable);
   CHECK(got.text.find("the kernel has one time of day for everybody") != std::string::npos);
   CHECK(got.text.find("apt-get install libfaketime") != std::string::npos);
+}
+
+TEST_CASE("who may not make a pid namespace is told so when it is planned", "[host.clock]") {
+  Json look = kLook;
+  look["may_unshare"] = false;
+  const Refusal got = refusal("host.clock", look, kServer);
+  CHECK(got.kind == ErrorKind::privilege);
+  CHECK(got.text.find("CAP_SYS_ADMIN") != std::string::npos);
 }
 
 TEST_CASE("a command without an absolute path, and a shift of nothing or of both, are refused", "[host.clock]") {

@@ -56,6 +56,7 @@ TEST_CASE("what is fuller already, read-only or named wrongly is refused", "[hos
   CHECK(refusal("host.disk", kDisk, {{"path", "/data"}, {"share", "60%"}}).text.find("60.0% full already") != std::string::npos);
   CHECK(refusal("host.disk", kDisk, {{"path", "/data"}, {"leave", "400MiB"}}).kind == ErrorKind::refused);
   CHECK(refusal("host.disk", with({{"read_only", true}}), {{"path", "/data"}, {"share", "90%"}}).kind == ErrorKind::unavailable);
+  CHECK(refusal("host.disk", with({{"writable", false}}), {{"path", "/data"}, {"share", "90%"}}).kind == ErrorKind::privilege);
   CHECK(refusal("host.disk", kDisk, {{"path", "data"}, {"share", "90%"}}).text.find("not an absolute path") != std::string::npos);
   CHECK(refusal("host.disk", kDisk, {{"path", "/data"}}).kind == ErrorKind::refused);
   CHECK(refusal("host.disk", kDisk, {{"path", "/data"}, {"share", "90%"}, {"leave", "1MiB"}}).kind == ErrorKind::refused);

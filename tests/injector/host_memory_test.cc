@@ -67,6 +67,9 @@ TEST_CASE("memory bites when it is held, or when no more than intended is left",
   CHECK(effect(leave, 7000 * kMiB, 1120 * kMiB).bites);
   CHECK_FALSE(effect(leave, 7000 * kMiB, 1200 * kMiB).bites);
   CHECK_FALSE(effect(leave, 0, 1000 * kMiB).bites);  // it was not us
+  const FaultPlan much = plan("host.memory", kMachine, {{"leave", "7500MiB"}});  // of 8000: a tenth of it would be more than all that is to be taken
+  CHECK_FALSE(effect(much, 8 * kMiB, 7990 * kMiB).bites);
+  CHECK(effect(much, 480 * kMiB, 7520 * kMiB).bites);
   CHECK(effect(leave, 7000 * kMiB, 1000 * kMiB).measured == Json{{"held", 7000 * kMiB}, {"available", 1000 * kMiB}, {"available_before", 8000 * kMiB}});
   CHECK(effect(leave, 7000 * kMiB, 1000 * kMiB).because == "capsize holds 6.8 GiB, and 1000.0 MiB are available (before: 7.8 GiB); intended were 1.0 GiB to be left");
   CHECK_FALSE(find_fault("host.memory")->effect(leave, Json::object(), Json::object()).bites);

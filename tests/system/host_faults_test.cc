@@ -149,7 +149,7 @@ TEST_CASE("half of one processor is taken, and given back", "[host][host.cpu]") 
   CHECK(applied.detail.at("in_place") == true);
   const Effect effect = eventually_bites(control, "host.cpu", plan, before);
   const double ratio = effect.measured.at("share").get<double>() / plan.intended.at("share").get<double>();
-  CHECK(ratio < 1.15);  // never more than was asked for
+  CHECK(ratio < 1.45);  // what others took is made up for, by up to 200 ms
   give_back(control, applied, plan);
   CHECK_FALSE(find_fault("host.cpu")->effect(plan, before, control.look(plan.observe)).bites);
 }
@@ -253,7 +253,6 @@ TEST_CASE("the file system of the journals is never filled below 64 MiB, also wh
 
 TEST_CASE("a disk is read and written at the rate that was asked for", "[host][host.io]") {
   Control control;
-  const ScratchDir scratch;
   const std::string path = CAPSIZE_BINARY_DIR;  // on a disk, where /tmp may be in memory
   const FaultPlan plan = plan_host(control, "host.io", {{"path", path}, {"rate", "4MiB/s"}});
   const Json before = control.look(plan.observe);
@@ -262,7 +261,7 @@ TEST_CASE("a disk is read and written at the rate that was asked for", "[host][h
   const Json during = effect.measured.at("during");
   CHECK(during.at("read_per_second").get<double>() > 0.5 * kMiB);
   CHECK(during.at("written_per_second").get<double>() > 0.5 * kMiB);
-  CHECK(during.at("read_per_second").get<double>() + during.at("written_per_second").get<double>() < 6.0 * kMiB);
+  CHECK(during.at("read_per_second").get<double>() + during.at("written_per_second").get<double>() < 8.0 * kMiB);
   give_back(control, applied, plan);
   const SmallDisk memory;
   CHECK_THROWS_WITH(plan_host(control, "host.io", {{"path", memory.path()}, {"rate", "1MiB/s"}}), Catch::Contains("no disk below it"));
