@@ -12,7 +12,7 @@
 namespace capsize {
 namespace {
 
-constexpr std::size_t kMaxChanges = 64;
+constexpr std::size_t kMaxChanges = 1024;  // four for each disk
 constexpr std::size_t kMaxName = 64;
 constexpr std::size_t kMaxProcesses = 4096;
 constexpr std::size_t kNamed = 3;

@@ -64,7 +64,8 @@ Placement place_limits(const Json& look, Controller controller, const std::strin
     out.step.controller = controller;
     const std::string who = describe(out.step.processes);
     const auto missing = look.at("missing").get<std::string>();
-    if (!missing.empty()) throw Error(ErrorKind::unavailable, fmt::format("{} cannot be limited: {}", who, missing), "run capsize where its cgroup is in sight: on the host, as root");
+    if (!missing.empty()) throw Error(ErrorKind::unavailable, fmt::format("{} cannot be limited: {}", who, missing),
+                                      "run capsize where it is in one cgroup that is in sight: on the host, as root; or choose another target");
     const auto obstacle = look.at("not_writable").get<std::string>();
     if (!obstacle.empty()) throw Error(ErrorKind::privilege, fmt::format("{} cannot be limited: {}", who, obstacle), "run capsize there as root (CAP_DAC_OVERRIDE), or give its user that cgroup (delegation)");
     out.version = look.at("version").get<int>();

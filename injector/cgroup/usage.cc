@@ -67,16 +67,27 @@ std::map<std::string, std::uint64_t> parse_counters(std::string_view text) {
   return out;
 }
 
-IoCount parse_io_counters(std::string_view text) {
-  IoCount out;
+IoByDevice parse_io_counters(std::string_view text) {
+  IoByDevice out;
   for (const std::string& line : words_of(text, '\n')) {
     const auto parts = words_of(line);
-    if (parts.size() == 3 && parts[1] == "Read") out.read_bytes += number(parts[2]).value_or(0);
-    if (parts.size() == 3 && parts[1] == "Write") out.written_bytes += number(parts[2]).value_or(0);
+    if (parts.empty() || parts[0].find(':') == std::string::npos) continue;  // a sum
+    IoCount& device = out[parts[0]];
+    if (parts.size() == 3 && parts[1] == "Read") device.read_bytes += number(parts[2]).value_or(0);
+    if (parts.size() == 3 && parts[1] == "Write") device.written_bytes += number(parts[2]).value_or(0);
     for (const std::string& part : parts) {
-      if (part.starts_with("rbytes=")) out.read_bytes += number(std::string_view(part).substr(7)).value_or(0);
-      if (part.starts_with("wbytes=")) out.written_bytes += number(std::string_view(part).substr(7)).value_or(0);
+      if (part.starts_with("rbytes=")) device.read_bytes += number(std::string_view(part).substr(7)).value_or(0);
+      if (part.starts_with("wbytes=")) device.written_bytes += number(std::string_view(part).substr(7)).value_or(0);
     }
+  }
+  return out;
+}
+
+IoCount sum_of(const IoByDevice& devices) {
+  IoCount out;
+  for (const auto& [name, count] : devices) {
+    out.read_bytes += count.read_bytes;
+    out.written_bytes += count.written_bytes;
   }
   return out;
 }
@@ -158,7 +169,7 @@ std::optional<MemoryUse> memory_of_process(int pid, const ProcFs& proc) {
 
 std::uint64_t free_swap() { return kibibytes(whole("/proc/meminfo"), "SwapFree:"); }
 
-IoCount io_of(const CgroupFolder& cgroup, int version) {
+IoByDevice io_of(const CgroupFolder& cgroup, int version) {
   if (version == 2) return parse_io_counters(cgroup.read("io.stat").value_or(""));
   return parse_io_counters(cgroup.read("blkio.throttle.io_service_bytes").value_or(""));
 }

@@ -17,12 +17,14 @@ namespace capsize {
 // "key value" lines, as of cpu.stat, memory.stat and memory.events. Total: what is not of that form is left out.
 std::map<std::string, std::uint64_t> parse_counters(std::string_view text);
 
-// Of files with lines as "8:0 Read 123" (version 1) or "8:0 rbytes=123 wbytes=4" (version 2), summed over all devices.
+// Of files with lines as "8:0 Read 123" (version 1) or "8:0 rbytes=123 wbytes=4" (version 2), by device.
 struct IoCount {
   std::uint64_t read_bytes = 0;
   std::uint64_t written_bytes = 0;
 };
-IoCount parse_io_counters(std::string_view text);
+using IoByDevice = std::map<std::string, IoCount>;
+IoByDevice parse_io_counters(std::string_view text);  // total
+IoCount sum_of(const IoByDevice& devices);
 
 // The files that hold the limits of a controller; of those the cgroup has, what they say.
 std::map<std::string, std::string> limits_of(const CgroupFolder& cgroup, Controller controller, int version);
@@ -49,6 +51,6 @@ std::optional<MemoryUse> memory_of_process(int pid, const ProcFs& proc);  // res
 MemoryUse memory_from(int version, const std::map<std::string, std::string>& files);  // pure: of the contents of those files
 std::uint64_t free_swap();
 
-IoCount io_of(const CgroupFolder& cgroup, int version);
+IoByDevice io_of(const CgroupFolder& cgroup, int version);
 
 }  // namespace capsize

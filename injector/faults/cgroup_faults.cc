@@ -45,6 +45,9 @@ Op usage_query(const Plan& steps, Controller controller, std::chrono::millisecon
     const LimitStep limit = limit_step_from_json(step.apply.args);
     const LimitChange& last = limit.changes.back();
     Json one = {{"identities", step.apply.args.at("identities")}, {"cgroup", to_json(limit.limited())}, {"limit", {{"file", last.file}, {"key", last.key}, {"set", last.set}}}};
+    for (const LimitChange& change : limit.changes) {
+      if (!change.key.empty()) one["devices"].push_back(change.key);
+    }
     query.args["watched"].push_back(std::move(one));
   }
   return query;

@@ -82,6 +82,7 @@ struct NetContainer {
   std::string name;
   int pid = 0;  // of its first process
   std::uint64_t network_namespace = 0;
+  bool host_network = false;  // that of process 1, wherever the agent is
 };
 NetContainer container_from_json(const FaultRequest& request, const Json& answer);
 void move_into(const NetContainer& container, NetGround& ground);  // throws Error: changed, refused (it has the host's network)

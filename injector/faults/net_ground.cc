@@ -78,7 +78,9 @@ NetContainer container_from_json(const FaultRequest& request, const Json& answer
   try {
     const std::vector<Json> chosen = choose_containers(request, answer);
     if (chosen.size() > 1) throw Error(ErrorKind::refused, fmt::format("{} containers are meant: a fault of the network meets the packets of one", chosen.size()), "write \"match\": \"one\", or a fault for each");
-    return {chosen.front().at("name").get<std::string>(), target_process_from_json(chosen.front().at("first")).pid, chosen.front().at("network_namespace").get<std::uint64_t>()};
+    const Json& one = chosen.front();
+    const TargetProcess first = target_process_from_json(one.at("first"));
+    return {one.at("name").get<std::string>(), first.pid, one.at("network_namespace").get<std::uint64_t>(), one.value("host_network", false)};
   } catch (const Json::exception& problem) {
     throw not_an_answer("container.identify", problem.what());
   }
@@ -89,7 +91,7 @@ void move_into(const NetContainer& container, NetGround& ground) {
   if (ground.place.inode != container.network_namespace) {
     throw Error(ErrorKind::changed, fmt::format("container {} was restarted while it was looked at", container.name), "plan again");
   }
-  if (ground.own_namespace) {
+  if (container.host_network || ground.own_namespace) {
     throw Error(ErrorKind::refused, fmt::format("container {} has the network of the host: its packets cannot be told from those of others", container.name),
                 "aim at a \"service\" or a \"network\", by its ports or its user");
   }

@@ -64,7 +64,8 @@ Outcome outcome(const Json& limit, const Json& before, const Json& after) {
   const auto free = after.at("free").get<std::uint64_t>();
   const auto connection = after.value("connection", "not tried");
   Outcome out;
-  const bool refuses = connection == "not accepted" && before.value("connection", "") == "accepted";
+  const bool full = free <= 1;  // for a moment one may be free; with more it is something else that keeps it from accepting
+  const bool refuses = full && connection == "not accepted" && before.value("connection", "") == "accepted";
   out.bites = refuses || (free == 0 && connection != "accepted");
   out.because = fmt::format("{} descriptors open, {} more possible below the limit of {}", after.at("open").get<std::uint64_t>(), free, limit.dump());
   if (connection != "not tried") out.because += fmt::format("; a connection of ours was {} (before: {})", connection, before.value("connection", "not tried"));

@@ -32,6 +32,7 @@ namespace {
 constexpr auto kWindow = std::chrono::milliseconds(2000);
 constexpr std::uint64_t kLeast = 4096;   // a page a second
 constexpr double kTolerance = 1.15;      // the kernel lets through in slices of a tenth of a second
+constexpr double kSlow = 1048576;        // bytes a second: below, one large request takes longer than we look
 constexpr double kMostOfIt = 0.6;        // who comes this near to a limit is held back by it: it works in bursts of its own
 
 struct IoParams {
@@ -91,11 +92,11 @@ LimitChange change_v2(const Placement& placement, const Json& disk, const IoPara
   const std::string what = fmt::format("{} at {}", describe(placement.step.processes), disk.at("name").get<std::string>());
   const std::string now = value_for(change, limit_now(placement, change.file, ""));
   change.was = value_for(change, limit_there(placement, change.file, ""));
-  std::string read = part_of(change.was, "rbps");
-  std::string write = part_of(change.was, "wbps");
+  std::string read = part_of(now, "rbps");  // also where it is moved: what holds where it is now goes on to hold
+  std::string write = part_of(now, "wbps");
   if (params.read) read = std::to_string(tighter(number(part_of(now, "rbps")), params.read->bytes_per_second, what));
   if (params.write) write = std::to_string(tighter(number(part_of(now, "wbps")), params.write->bytes_per_second, what));
-  change.set = fmt::format("rbps={} wbps={} riops={} wiops={}", read, write, part_of(change.was, "riops"), part_of(change.was, "wiops"));
+  change.set = fmt::format("rbps={} wbps={} riops={} wiops={}", read, write, part_of(now, "riops"), part_of(now, "wiops"));
   return change;
 }
 
@@ -150,20 +151,43 @@ Task<FaultPlan> plan_io(FaultRequest request, HostView& host) {
 }
 
 struct Direction {
-  bool within = true;
-  bool held_back = false;
+  bool within = true;      // at every disk
+  bool held_back = false;  // at any
   std::string words;
 };
 
+// What `group` has moved at a disk; all that it has, while it is not counted by disk.
+double at_disk(const Json& group, const std::string& device, const char* direction, const char* at_all) {
+  if (!group.contains("devices")) return group.value(at_all, 0.0);
+  return group["devices"].value(device, Json::object()).value(direction, 0.0);
+}
+
+// Each disk has the limit for itself.
 Direction judge(const Json& intended, const char* key, const char* verb, const Json& before, const Json& after) {
   if (!intended.contains(key)) return {};
-  const double limit = intended[key].get<double>() * static_cast<double>(intended.at("disks").size());
-  const double got = after.value(key, 0.0);
-  const double had = before.value(key, 0.0);
+  const char* direction = std::string_view(key).starts_with("read") ? "read" : "written";
+  if (!after.contains("devices")) return {false, false, "what it moves at each disk could not be read"};
+  const double limit = intended[key].get<double>();
   Direction out;
-  out.within = got <= limit * kTolerance;
-  out.held_back = out.within && (got >= limit * kMostOfIt || had > limit * kTolerance);
-  out.words = fmt::format("{} {} (intended at most {}, before {})", verb, per_second(got), per_second(limit), per_second(had));
+  int told = -1;  // of the disk that is spoken of: the worst one, else one that holds back, else the busiest
+  double told_got = 0;
+  for (const Json& disk : intended.at("disks")) {
+    const auto device = disk.at("device").get<std::string>();
+    const double got = at_disk(after, device, direction, key);
+    const double had = at_disk(before, device, direction, key);
+    const bool within = got <= limit * kTolerance;
+    // A throttled process that moves nothing at all for seconds does so at a very low limit only; else it is idle, or works at another disk.
+    const bool wanted_more = had > limit * kTolerance && (got > 0 || limit < kSlow);
+    const bool held_back = within && (got >= limit * kMostOfIt || wanted_more);
+    out.within = out.within && within;
+    out.held_back = out.held_back || held_back;
+    const int tells = !within ? 2 : held_back ? 1 : 0;
+    if (tells < told || (tells == told && got <= told_got)) continue;
+    told = tells;
+    told_got = got;
+    const std::string where = intended["disks"].size() > 1 ? " at " + disk.at("name").get<std::string>() : "";
+    out.words = fmt::format("{} {}{} (intended at most {}, before {})", verb, per_second(got), where, per_second(limit), per_second(had));
+  }
   return out;
 }
 
@@ -173,6 +197,7 @@ Outcome outcome(const Step& step, const Json& intended, const Json& before, cons
     out.measured[key] = after.value(key, Json());
     out.measured[std::string(key) + "_before"] = before.value(key, Json());
   }
+  if (after.contains("devices")) out.measured["devices"] = after["devices"];
   out.because = after.value("same", "") == "yes" ? why_not_limited(step, after) : after.value("because", "");
   if (!out.because.empty()) return out;
   const Direction read = judge(intended, "read_per_second", "read", before, after);

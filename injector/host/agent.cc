@@ -250,7 +250,7 @@ void refuse_foreign_proc() {
   std::error_code none;
   const std::string self = std::filesystem::read_symlink("/proc/self", none).string();
   if (self == std::to_string(getpid())) return;
-  throw Error(ErrorKind::unavailable, none ? "no /proc is mounted here, so no process can be told from another" : "the /proc that is mounted here is that of another pid namespace",
+  throw Error(ErrorKind::unavailable, none ? "no /proc is mounted here, or only that of another pid namespace, so no process can be told from another" : "the /proc that is mounted here is that of another pid namespace",
               "with nsenter, enter both the pid and the mount namespace (--pid --mount), or neither");
 }
 

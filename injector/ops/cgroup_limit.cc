@@ -97,14 +97,17 @@ void limit_own(const LimitStep& step) {
 
 void limit_in_ours(const LimitStep& step, const std::vector<TargetProcess>& processes) {
   opened(step.move->from);
-  const CgroupFolder parent = opened(step.move->parent);
+  opened(step.move->parent).make_child(step.move->name);  // first: it is the mark by which the undo knows that there is something to undo
   enable_controllers(step);
-  parent.make_child(step.move->name);
   const CgroupFolder ours = opened(step.move->ours());
   for (const LimitChange& change : step.changes) set_limit(ours, change, false);
   for (const TargetProcess& process : processes) {
-    require_place(step, process);
-    ours.write("cgroup.procs", std::to_string(process.pid));
+    try {
+      require_place(step, process);
+      ours.write("cgroup.procs", std::to_string(process.pid));
+    } catch (const Error&) {  // one that has ended meanwhile is no reason not to limit the others
+      if (!has_ended(ProcFs().threads(process.pid))) throw;
+    }
   }
 }
 
@@ -114,7 +117,9 @@ Task<Applied> apply_limit(Json args, OpContext&) {
   if (step.move) limit_in_ours(step, processes);
   else limit_own(step);
   for (const TargetProcess& process : processes) {  // its number may have come to mean another while we wrote it
+    if (!step.move) break;  // nothing was written by number
     const Sameness still = ProcFs().same_process(process);
+    if (still.answer == Proof::no && has_ended(ProcFs().threads(process.pid))) continue;  // and nobody else has its number
     if (still.answer != Proof::yes) throw Error(ErrorKind::changed, fmt::format("{} while it was being limited", still.because), "plan again");
   }
   Applied applied;
@@ -124,23 +129,34 @@ Task<Applied> apply_limit(Json args, OpContext&) {
 
 UndoResult answer(UndoState state, std::string because, std::string remedy = {}) { return {state, std::move(because), std::move(remedy), Json::object()}; }
 
-// Bottom up, and only where nobody else has come to need it. Says what stays on, as the end of a sentence.
-std::string disable_controllers(const LimitStep& step) {
-  std::string stays;
+struct Controllers {
+  bool switched_off = false;
+  std::string words;  // what became of them, as the end of a sentence
+};
+
+// Bottom up, and only where nobody has come to need it. Our own cgroup goes, and needs nothing; the target's own may, when its limit is set back.
+Controllers disable_controllers(const LimitStep& step) {
+  Controllers out;
   for (auto ref = step.enable.rbegin(); ref != step.enable.rend(); ++ref) {
     const auto folder = CgroupFolder::open(*ref);
-    if (!folder) continue;
-    const bool last = ref == step.enable.rbegin();
-    const std::string besides = !last ? "" : step.move ? step.move->name : step.cgroup.folder.substr(step.cgroup.folder.rfind('/') + 1);
-    const std::string needs = who_needs(step.controller, *folder, besides);
-    if (!needs.empty()) return fmt::format("; the {} controller stays on below {}, since {} uses it", to_string(step.controller), folder->ref().folder, needs);
+    const auto on = folder ? words_of(folder->read("cgroup.subtree_control").value_or("")) : std::vector<std::string>();
+    if (std::find(on.begin(), on.end(), to_string(step.controller)) == on.end()) continue;
+    const std::string needs = who_needs(step.controller, *folder, step.move && ref == step.enable.rbegin() ? step.move->name : "");
+    out.words = fmt::format("; the {} controller stays on below {}", to_string(step.controller), ref->folder);
+    if (!needs.empty()) {
+      out.words += fmt::format(", since {} uses it", needs);
+      return out;
+    }
     try {
       folder->write("cgroup.subtree_control", fmt::format("-{}", to_string(step.controller)));
     } catch (const Error& problem) {
-      return fmt::format("; the {} controller stays on below {}: {}", to_string(step.controller), folder->ref().folder, problem.what());
+      out.words += fmt::format(": {}", problem.what());
+      return out;
     }
+    out.switched_off = true;
+    out.words = fmt::format("; the {} controller is off again below {}", to_string(step.controller), ref->folder);
   }
-  return stays;
+  return out;
 }
 
 struct Restored {
@@ -172,13 +188,15 @@ std::string by_hand(const CgroupRef& cgroup, const LimitChange& change) {
 UndoResult restore_own(const LimitStep& step) {
   const auto cgroup = CgroupFolder::open(step.cgroup);
   const std::string where = step.cgroup.folder;
-  if (!cgroup) return answer(UndoState::nothing_to_undo, fmt::format("cgroup {} is gone, and its limits with it", where));
-  const Restored restored = restore_changes(*cgroup, step.changes);
+  const Restored restored = cgroup ? restore_changes(*cgroup, step.changes) : Restored();
   if (!restored.stranger.empty()) {
     return answer(UndoState::refused, fmt::format("someone else has changed a limit meanwhile, and it was left alone: {}", restored.stranger), fmt::format("if it should be as before: {}", by_hand(step.cgroup, step.changes.front())));
   }
-  if (restored.undone == 0) return answer(UndoState::nothing_to_undo, fmt::format("the limits of cgroup {} are as they were", where));
-  return answer(UndoState::undone, fmt::format("the limits of cgroup {} are set back to what they were{}", where, disable_controllers(step)));
+  const Controllers controllers = disable_controllers(step);  // also when no limit was: an apply may have come no further
+  const UndoState state = restored.undone > 0 || controllers.switched_off ? UndoState::undone : UndoState::nothing_to_undo;
+  if (!cgroup) return answer(state, fmt::format("cgroup {} is gone, and its limits with it{}", where, controllers.words));
+  if (restored.undone == 0) return answer(state, fmt::format("the limits of cgroup {} are as they were{}", where, controllers.words));
+  return answer(state, fmt::format("the limits of cgroup {} are set back to what they were{}", where, controllers.words));
 }
 
 // A process that ends meanwhile is no problem; what the kernel refuses is.
@@ -209,14 +227,21 @@ Task<std::string> empty_ours(CgroupRef ours_ref, CgroupRef from_ref, OpContext& 
   }
 }
 
-// What stays in ours, since it cannot go back, is at least free of our limits.
-UndoResult lift_in_ours(const LimitStep& step, const CgroupFolder& ours, const std::string& problem) {
-  std::string lifted = "its limits are lifted";
-  try {
-    restore_changes(ours, step.changes);
-  } catch (const Error& failure) {
-    lifted = fmt::format("its limits could not be lifted either: {}", failure.what());
+// Before all else: what stays in ours, or is charged to it when it is gone (sockets, writes on their way to a disk), is free of our limits.
+std::string lift(const CgroupFolder& ours, const LimitStep& step) {
+  std::string kept;
+  for (auto change = step.changes.rbegin(); change != step.changes.rend(); ++change) {  // each by itself: one that fails does not hold up the others
+    try {
+      const Restored restored = restore_changes(ours, {*change});
+      if (!restored.stranger.empty()) kept = fmt::format("a limit that someone else has changed was left: {}", restored.stranger);
+    } catch (const Error& failure) {
+      kept = fmt::format("a limit of it could not be lifted either: {}", failure.what());
+    }
   }
+  return kept.empty() ? "its limits are lifted" : kept;
+}
+
+UndoResult lift_in_ours(const CgroupFolder& ours, const std::string& problem, const std::string& lifted) {
   return answer(UndoState::failed, fmt::format("what is in {} could not be moved back: {}; {}", ours.ref().folder, problem, lifted),
                 fmt::format("move the processes of {}/cgroup.procs to where they belong, then: rmdir {}", ours.ref().folder, ours.ref().folder));
 }
@@ -243,13 +268,15 @@ UndoResult judge_moved(const LimitStep& step, const std::string& rest) {
 Task<UndoResult> restore_moved(LimitStep step, OpContext& context) {
   const CgroupRef ours_ref = step.move->ours();
   const auto parent = CgroupFolder::open(step.move->parent);
-  if (!parent || !CgroupFolder::open(ours_ref)) co_return answer(UndoState::nothing_to_undo, fmt::format("there is no cgroup {}", ours_ref.folder));
+  const auto found = parent ? CgroupFolder::open(ours_ref) : std::nullopt;
+  if (!found) co_return answer(UndoState::nothing_to_undo, fmt::format("there is no cgroup {}", ours_ref.folder));
+  const std::string lifted = lift(*found, step);
   const auto problem = co_await empty_ours(ours_ref, step.move->from, context);
   if (!problem.empty()) {
     const auto ours = CgroupFolder::open(ours_ref);
-    if (ours) co_return lift_in_ours(step, *ours, problem);
+    if (ours) co_return lift_in_ours(*ours, problem, lifted);
   }
-  const std::string rest = disable_controllers(step);
+  const std::string rest = disable_controllers(step).words;
   const TimePoint end = context.clock.now() + kEmptyingLimit;
   int error = parent->remove_child(step.move->name);
   while (error == EBUSY && context.clock.now() < end) {  // what ended in it a moment ago is not quite gone
@@ -257,7 +284,7 @@ Task<UndoResult> restore_moved(LimitStep step, OpContext& context) {
     error = parent->remove_child(step.move->name);
   }
   if (error != 0 && error != ENOENT) {
-    co_return answer(UndoState::failed, fmt::format("{} is empty but could not be removed: {}", ours_ref.folder, std::strerror(error)), "look for cgroups that someone made below it, then: rmdir " + ours_ref.folder);
+    co_return answer(UndoState::failed, fmt::format("{} could not be removed: {}; {}", ours_ref.folder, std::strerror(error), lifted), "look for cgroups that someone made below it, then: rmdir " + ours_ref.folder);
   }
   co_return judge_moved(step, rest);
 }

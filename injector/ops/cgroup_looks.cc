@@ -13,11 +13,13 @@
 #include "injector/cgroup/limit_step.h"
 #include "injector/cgroup/usage.h"
 #include "injector/ops/cgroup_ops.h"
+#include "injector/targets/proc_file.h"
 
 namespace capsize {
 namespace {
 
 constexpr std::size_t kShownStrangers = 5;
+constexpr std::size_t kMaxMembership = 64 * 1024;
 constexpr std::int64_t kLongestWindowMs = 3000;
 constexpr int kBriefly = 4;  // of the window: while no limit is in place nothing has to be exact, and the fault waits for us
 
@@ -49,6 +51,8 @@ Json lineage_of(const CgroupPlace& place, Controller controller) {
   return out;
 }
 
+std::string parent_path(const std::string& folder) { return folder.substr(0, folder.rfind('/')); }
+
 std::string not_writable(const std::string& folder) {
   if (::faccessat(AT_FDCWD, folder.c_str(), W_OK, AT_EACCESS) == 0 && ::faccessat(AT_FDCWD, (folder + "/cgroup.procs").c_str(), W_OK, AT_EACCESS) == 0) return "";
   return fmt::format("user {} may not write to cgroup {}", ::geteuid(), folder);
@@ -70,6 +74,19 @@ void add_memory(Json& look, const CgroupFolder& cgroup, const std::vector<Target
   look["memory"] = {{"group", {{"bytes", group.bytes}, {"fixed", group.fixed}}}, {"processes", {{"bytes", alone.bytes}, {"fixed", alone.fixed}}}, {"free_swap", free_swap()}};
 }
 
+// Version 1 has threads in cgroups of their own (libvirt, pools that are pinned): moving the process would gather them, and no undo could part them.
+bool threads_apart(int pid, const CgroupPlace& place, Controller controller, const ProcFs& proc) {
+  if (place.version != 1) return false;
+  for (const ThreadLook& thread : proc.threads(pid)) {
+    if (thread.state == 'Z' || thread.state == 'X') continue;  // older kernels say "/" of one that has ended
+    const std::string text = read_file(proc.path(pid, fmt::format("task/{}/cgroup", thread.tid)), kMaxMembership).text;
+    for (const auto& [controllers, path] : parse_cgroups(text)) {
+      if (path != place.path && contains(words_of(controllers, ','), name_in(controller, 1))) return true;
+    }
+  }
+  return false;
+}
+
 // Processes of the target that are in one cgroup.
 struct Group {
   CgroupPlace place;
@@ -86,7 +103,8 @@ std::vector<Group> group_by_cgroup(const std::vector<TargetProcess>& processes, 
   for (const TargetProcess& process : processes) {
     const Sameness same = proc.same_process(process);
     if (same.answer == Proof::cannot_tell) throw Error(ErrorKind::unavailable, same.because, "nothing was done, since it may be another process");
-    const PlaceAnswer answer = same.answer == Proof::yes ? find_place(controller, process.pid) : PlaceAnswer();
+    PlaceAnswer answer = same.answer == Proof::yes ? find_place(controller, process.pid) : PlaceAnswer();
+    if (answer.place && threads_apart(process.pid, *answer.place, controller, proc)) answer = {{}, "its threads are in several cgroups"};
     if (same.answer != Proof::yes || !proc.stat(process.pid)) {
       ended = describe(process) + " has ended";
       continue;
@@ -127,7 +145,10 @@ Json look_at(Group& group, Controller controller, const ProcFs& proc) {
   group.strangers.resize(std::min(group.strangers.size(), kShownStrangers));
   out["strangers"] = group.strangers;
   out["values"] = limits_of(*cgroup, controller, place.version);
-  out["not_writable"] = not_writable(place.folder);
+  auto obstacle = not_writable(place.folder);
+  const bool moved = place.version == 2 && !place.topmost() && !group.strangers.empty();  // to one of ours, which is made beside its own
+  if (moved && obstacle.empty()) obstacle = not_writable(parent_path(place.folder));
+  out["not_writable"] = obstacle;
   if (place.version == 2) out["lineage"] = lineage_of(place, controller);
   if (controller == Controller::memory) add_memory(out, *cgroup, group.processes, proc);
   return out;
@@ -153,6 +174,8 @@ struct Watched {
   CgroupRef ref;
   CpuSample cpu;
   IoCount io;
+  IoByDevice devices;
+  std::vector<std::string> limited_devices;
 };
 
 std::vector<int> pids_of(const std::optional<CgroupFolder>& cgroup, const Watched& one) {
@@ -178,8 +201,10 @@ IoCount io_of_process(int pid, const ProcFs& proc) {
   return out;
 }
 
-IoCount io_now(const std::optional<CgroupFolder>& cgroup, const Watched& one, const ProcFs& proc) {
-  if (cgroup) return io_of(*cgroup, version_of(cgroup));
+IoByDevice io_by_device(const std::optional<CgroupFolder>& cgroup) { return cgroup ? io_of(*cgroup, version_of(cgroup)) : IoByDevice(); }
+
+IoCount io_in_all(const std::optional<CgroupFolder>& cgroup, const IoByDevice& devices, const Watched& one, const ProcFs& proc) {
+  if (cgroup) return sum_of(devices);
   IoCount out;
   for (const TargetProcess& process : one.processes) {
     const IoCount part = io_of_process(process.pid, proc);
@@ -187,6 +212,27 @@ IoCount io_now(const std::optional<CgroupFolder>& cgroup, const Watched& one, co
     out.written_bytes += part.written_bytes;
   }
   return out;
+}
+
+IoCount io_since(const IoCount& now, const IoCount& then) {
+  return {now.read_bytes - std::min(now.read_bytes, then.read_bytes), now.written_bytes - std::min(now.written_bytes, then.written_bytes)};
+}
+
+// A device without a line has not been used. Where no cgroup counts, nobody says at which device it was.
+void add_io(Json& out, const std::optional<CgroupFolder>& cgroup, const Watched& one, double window, const ProcFs& proc) {
+  const auto rate = [window](std::uint64_t bytes) { return static_cast<double>(bytes) / window; };
+  const IoByDevice devices = io_by_device(cgroup);
+  const IoCount all = io_since(io_in_all(cgroup, devices, one, proc), one.io);
+  out["read_per_second"] = rate(all.read_bytes);
+  out["written_per_second"] = rate(all.written_bytes);
+  if (!cgroup) return;
+  out["devices"] = Json::object();
+  for (const std::string& name : one.limited_devices) {
+    const auto now = devices.find(name);
+    const auto then = one.devices.find(name);
+    const IoCount count = io_since(now == devices.end() ? IoCount() : now->second, then == one.devices.end() ? IoCount() : then->second);
+    out["devices"][name] = {{"read", rate(count.read_bytes)}, {"written", rate(count.written_bytes)}};
+  }
 }
 
 // "same": "yes" as long as any of them is there. "outside": the first of those that is not in the cgroup.
@@ -219,9 +265,7 @@ Json usage_of(const Watched& one, Controller controller, double window, const Pr
     const auto use = cgroup ? memory_of(*cgroup, version_of(cgroup)) : memory_of_all(one.processes, proc);
     out["memory"] = {{"bytes", use.bytes}, {"hits", use.hits}, {"kills", use.kills}};
   } else {
-    const IoCount now = io_now(cgroup, one, proc);
-    out["read_per_second"] = static_cast<double>(now.read_bytes - std::min(now.read_bytes, one.io.read_bytes)) / window;
-    out["written_per_second"] = static_cast<double>(now.written_bytes - std::min(now.written_bytes, one.io.written_bytes)) / window;
+    add_io(out, cgroup, one, window, proc);
   }
   return out;
 }
@@ -245,7 +289,9 @@ Task<Json> usage(Json args, OpContext& context) {
     const auto cgroup = CgroupFolder::open(one.ref);
     limited = limited || (cgroup && has_limit(*cgroup, json.at("limit")));
     if (controller == Controller::cpu) one.cpu = sample_cpu(cgroup, pids_of(cgroup, one), proc);
-    if (controller == Controller::io) one.io = io_now(cgroup, one, proc);
+    one.limited_devices = json.value("devices", std::vector<std::string>());
+    if (controller == Controller::io) one.devices = io_by_device(cgroup);
+    if (controller == Controller::io) one.io = io_in_all(cgroup, one.devices, one, proc);
     watched.push_back(std::move(one));
   }
   if (!limited) window /= kBriefly;

@@ -6,7 +6,8 @@ namespace capsize {
 
 // {"identities", "controller"} -> {"nonce", "groups": [what placement.h decides from, for the processes that are in one cgroup]}
 OpType cgroup_look();
-// {"watched": [{"identities", "cgroup", "limit": {"file", "key", "set"}}], "controller", "window_ms"} -> {"window_s", "groups": [...]}: what is used, and the limits in place
+// {"watched": [{"identities", "cgroup", "limit": {"file", "key", "set"}, "devices"?}], "controller", "window_ms"} -> {"window_s", "groups": [...]}: what is used, and
+// the limits in place; of those devices how much a second, once a cgroup counts it: {"8:0": {"read", "written"}}
 OpType cgroup_usage();
 // {"path"?} -> {"disks": [{"device", "name"}]}: that which holds the path, else all
 OpType cgroup_disks();

@@ -14,11 +14,13 @@ namespace {
 
 constexpr Duration kRuntimeLimit = std::chrono::seconds(10);  // of one question
 constexpr std::size_t kMaxContainers = 50;
+constexpr std::size_t kShortId = 12;  // as the runtimes show it
 
 using Command = std::vector<std::string>;
 
 struct Asked {
-  bool there = false;  // the runtime is installed
+  bool there = false;  // the runtime could be started
+  std::string why_not;
   ProgramResult result;
 };
 
@@ -27,21 +29,20 @@ std::string first_line(const std::string& text) { return printable(std::string_v
 Task<Asked> ask(Command command, Command words, Clock& clock) {
   command.insert(command.end(), words.begin(), words.end());
   Asked asked;
-  std::exception_ptr problem;
   try {
     asked.result = co_await run_program(clock, command, kRuntimeLimit);
-    asked.there = asked.result.ended;
-  } catch (const Error&) {
-    problem = std::current_exception();  // it is not installed
+    asked.there = true;
+  } catch (const Error& problem) {
+    asked.why_not = problem.fact();  // it is not installed, or may not be called, or the machine has no room for it
   }
-  if (!problem && !asked.result.ended) throw Error(ErrorKind::unavailable, fmt::format("{} did not answer within {}", command.front(), show(kRuntimeLimit)), "see what keeps it busy");
+  if (asked.there && !asked.result.ended) throw Error(ErrorKind::unavailable, fmt::format("{} did not answer within {}", command.front(), show(kRuntimeLimit)), "see what keeps it busy");
   co_return asked;
 }
 
 struct Known {
   std::vector<ContainerState> containers;
   bool there = false;
-  std::string problem;  // what the runtime said instead
+  std::string problem;  // what the runtime said instead, or why it could not be asked
 };
 
 Task<std::optional<ContainerState>> inspect(Command command, std::string container, Clock& clock) {
@@ -58,14 +59,17 @@ Task<Known> known_to(Command command, ContainerParams params, Clock& clock) {
   const Asked listed = co_await ask(command, words, clock);
   known.there = listed.there;
   if (!listed.result.succeeded) {
-    known.problem = first_line(listed.result.err);
+    known.problem = first_line(listed.there ? listed.result.err : listed.why_not);
     co_return known;
   }
   std::vector<std::string> wanted = params.name ? std::vector<std::string>{params.name->text} : parse_container_ids(listed.result.out);
   if (wanted.size() > kMaxContainers) throw Error(ErrorKind::refused, fmt::format("{} containers have the label {}: more than {}", wanted.size(), printable(*params.label), kMaxContainers), "select less");
   for (const std::string& one : wanted) {
     auto state = co_await inspect(command, one, clock);
-    if (!state) continue;
+    if (!state && params.label) {
+      throw Error(ErrorKind::changed, fmt::format("container {} is listed by {}, which then does not describe it", one.substr(0, kShortId), printable(command.front())), "plan again");
+    }
+    if (!state) continue;  // there is none of that name
     const bool meant = !params.name || state->name == params.name->text || state->id == params.name->text;  // not one whose id only begins so
     if (meant) known.containers.push_back(std::move(*state));
   }
@@ -85,17 +89,19 @@ Task<Found> find_containers(ContainerParams params, Clock& clock) {
   const std::string what = params.name ? "container " + params.name->text : "container with the label " + printable(params.label.value_or(""));
   Found found;
   std::string problems;
+  std::string unasked;
   bool any = false;
   for (const Command& command : commands) {
     Known known = co_await known_to(command, params, clock);
     any = any || known.there;
     if (known.there && !known.problem.empty()) problems += fmt::format("; {}: {}", command.front(), known.problem);
+    if (!known.there) unasked += fmt::format("{}{}", unasked.empty() ? "" : "; ", known.problem);
     if (known.containers.empty()) continue;
     if (!found.containers.empty()) throw Error(ErrorKind::refused, fmt::format("podman and docker both have a {}", what), "write \"runtime\" in the target");
     found.containers = std::move(known.containers);
     found.command = command;
   }
-  if (!any) throw Error(ErrorKind::unavailable, fmt::format("{} cannot be looked for: {} is not installed", what, commands.size() > 1 ? "neither podman nor docker" : printable(commands.front().front())), "install it, or write \"command\": how it is called");
+  if (!any) throw Error(ErrorKind::unavailable, fmt::format("{} cannot be looked for: {}", what, unasked), "install podman or docker, or write \"command\": how it is called");
   if (found.containers.empty()) throw Error(ErrorKind::unavailable, fmt::format("there is no {}{}", what, problems), "start it; and ask as its owner: a user's containers are seen by that user only");
   co_return found;
 }
@@ -106,6 +112,12 @@ Task<TargetProcess> first_process(Command command, ContainerState container, Clo
   const ProcFs proc;
   TargetProcess init = proc.identify(container.pid);
   if (!container_cgroups(init.cgroups, container.id).empty()) co_return init;
+  if (is_in_another_container(init.cgroups, container.id)) {
+    throw Error(ErrorKind::refused,
+                fmt::format("container {}: process {} is in another container: {} counts the processes of another machine or pid namespace", container.name, container.pid,
+                            printable(command.front())),
+                "run the agent where the container runs, and ask the runtime of that machine");
+  }
   const auto again = co_await inspect(command, container.id, clock);
   if (!again || again->pid != container.pid || proc.same_process(init).answer != Proof::yes) {
     throw Error(ErrorKind::changed, fmt::format("container {} was restarted while it was looked at", container.name), "plan again");
@@ -117,6 +129,12 @@ Json network_of(const TargetProcess& init, const ProcFs& proc) {
   struct stat info = {};
   if (::stat(proc.path(init.pid, "ns/net").c_str(), &info) != 0) throw system_error(errno, fmt::format("the network namespace of {}", describe(init)), "run capsize there as root or with CAP_SYS_PTRACE");
   return info.st_ino;
+}
+
+// The host is where process 1 is: the agent itself may have been put into another network. Out of sight: not known to be.
+bool is_network_of_host(const Json& inode, const ProcFs& proc) {
+  struct stat info = {};
+  return ::stat(proc.path(1, "ns/net").c_str(), &info) == 0 && inode == info.st_ino;
 }
 
 Task<Json> look(Json args, OpContext& context) {
@@ -132,6 +150,7 @@ Task<Json> look(Json args, OpContext& context) {
     one["id"] = container.id;
     one["first"] = to_json(init);
     one["network_namespace"] = network_of(init, proc);
+    one["host_network"] = is_network_of_host(one["network_namespace"], proc);
     if (proc.same_process(init).answer != Proof::yes) throw Error(ErrorKind::changed, fmt::format("container {} ended while it was looked at", container.name), "plan again when it runs");
     answer["containers"].push_back(std::move(one));
   }

@@ -1,5 +1,4 @@
 // process.descriptors, process.limit_descriptors and process.restore_descriptors: how many files and sockets a process may have open.
-//
 // A limit is inherited: the undo also sets it back in the descendants that were born under ours.
 #include <dirent.h>
 #include <fmt/format.h>
@@ -26,6 +25,9 @@ namespace {
 constexpr std::size_t kMaxTable = 16 * 1024 * 1024;
 constexpr Duration kAcceptLimit = std::chrono::milliseconds(500);
 constexpr Duration kAcceptPoll = std::chrono::milliseconds(10);
+constexpr Duration kKnocking = std::chrono::seconds(2);  // for all processes of a look together: who asks waits for 5 s
+constexpr int kRounds = 10;
+constexpr Duration kBirth = std::chrono::milliseconds(20);  // of a child of a process with much memory
 constexpr const char* kRemedy = "run capsize there as the user of that process, or with CAP_SYS_RESOURCE (as root with it)";
 
 struct OpenFiles {
@@ -64,8 +66,7 @@ std::optional<Limits> limits_of(int pid) {
 
 std::uint64_t now_in_ticks() {
   const auto look = ProcFs().stat(::getpid());  // for its clock: uptime in the unit that processes are dated in
-  const std::string uptime = read_file("/proc/uptime", 256).text;
-  const double up = std::strtod(uptime.c_str(), nullptr);
+  const double up = std::strtod(read_file("/proc/uptime", 256).text.c_str(), nullptr);
   const auto ticks = static_cast<std::uint64_t>(up * static_cast<double>(std::max(1L, ::sysconf(_SC_CLK_TCK))));
   return look ? std::max(ticks, look->start_ticks) : ticks;
 }
@@ -104,14 +105,9 @@ std::optional<TcpEnd> sole_listener(int pid, const OpenFiles& files, const ProcF
   // More sockets at one address (SO_REUSEPORT) may be others'.
   const auto table = tcp_sockets(pid, proc);
   for (const auto& [inode, end] : candidates) {
-    const auto same = std::count_if(table.begin(), table.end(), [&end](const TcpTableEntry& entry) { return entry.listens && entry.local == end; });
-    if (same == 1) return end;
+    if (std::count_if(table.begin(), table.end(), [&end](const TcpTableEntry& entry) { return entry.listens && entry.local == end; }) == 1) return end;
   }
   return std::nullopt;
-}
-
-bool is_any(const AddressBlock& address) {
-  return std::all_of(address.bytes.begin(), address.bytes.end(), [](std::uint8_t byte) { return byte == 0; });
 }
 
 // A connection in progress to `end`, and its own port; nothing: it could not even be begun.
@@ -123,7 +119,8 @@ std::optional<Knock> knock(TcpEnd end) {
   Knock out;
   out.fd.reset(::socket(end.address.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!out.fd) return std::nullopt;
-  if (is_any(end.address)) (end.address.v6 ? end.address.bytes[15] : end.address.bytes[0]) = end.address.v6 ? 1 : 127;
+  const bool any = std::all_of(end.address.bytes.begin(), end.address.bytes.end(), [](std::uint8_t byte) { return byte == 0; });
+  if (any) (end.address.v6 ? end.address.bytes[15] : end.address.bytes[0]) = end.address.v6 ? 1 : 127;
   if (!end.address.v6 && end.address.bytes[0] == 127 && end.address.bytes[3] == 0) end.address.bytes[3] = 1;
   sockaddr_in6 six = {};
   sockaddr_in four = {};
@@ -185,8 +182,11 @@ Task<Json> look_descriptors(Json args, OpContext& context) {
   Json out = {{"processes", Json::array()}};
   const auto spare = args.value("spare", std::uint64_t{0});
   const bool connect = args.value("connect", false);
+  const TimePoint end = context.clock.now() + kKnocking;
   for (const Json& identity : args.at("identities")) {
-    Json one = co_await look_at(target_process_from_json(identity), spare, connect, context);
+    const bool in_time = context.clock.now() < end;
+    Json one = co_await look_at(target_process_from_json(identity), spare, connect && in_time, context);
+    if (connect && !in_time && one.at("same") == "yes") one["connection"] = "not tried";
     out["processes"].push_back(std::move(one));
   }
   co_return out;
@@ -244,56 +244,123 @@ Task<Applied> apply_limit(Json args, OpContext&) {
   co_return applied;
 }
 
-// Those born under our limit, to it or to its descendants.
-std::vector<int> heirs(const DescriptorStep& step, const ProcFs& proc) {
+bool has_ours(const std::optional<Limits>& limits, const DescriptorStep& step) { return limits && limits->soft == step.set && limits->hard == step.hard; }
+
+// Of everybody, without any right: "Max open files            1024                 4096                 files".
+std::optional<Limits> limits_seen(int pid, const ProcFs& proc) {
+  constexpr std::string_view kLine = "Max open files";
+  const std::string text = read_file(proc.path(pid, "limits"), kMaxTable).text;
+  const auto at = text.find(kLine);
+  if (at == std::string::npos) return std::nullopt;
+  char* rest = nullptr;
+  const std::uint64_t soft = std::strtoull(text.c_str() + at + kLine.size(), &rest, 10);  // never unlimited: fs.nr_open is above all
+  return Limits{soft, std::strtoull(rest, nullptr, 10)};
+}
+
+// Of those born since ours, the ones that have it now: descendants of the process, or all the others.
+std::vector<int> with_our_limit(const DescriptorStep& step, bool descendants, const ProcFs& proc) {
   std::vector<int> out;
   for (const int pid : proc.pids()) {
     const auto look = proc.stat(pid);
     if (!look || look->start_ticks < step.since_ticks || pid == step.process.pid) continue;
+    if (!has_ours(limits_seen(pid, proc), step) || has_ended(proc.threads(pid))) continue;
     const auto line = proc.ancestors(pid);
-    if (std::find(line.begin(), line.end(), step.process.pid) != line.end()) out.push_back(pid);
+    if ((std::find(line.begin(), line.end(), step.process.pid) != line.end()) == descendants) out.push_back(pid);
   }
   return out;
 }
 
-std::string restore_heirs(const DescriptorStep& step, const ProcFs& proc) {
+struct Heirs {
   std::size_t restored = 0;
-  for (const int pid : heirs(step, proc)) {
+  int pid = 0;       // the first that keeps our limit, and
+  std::string left;  // why; empty: none does
+};
+
+Heirs restore_those(const std::vector<int>& pids, const DescriptorStep& step, const ProcFs& proc) {
+  Heirs out;
+  for (const int pid : pids) {
+    std::string problem = "it was set to that again";
     try {
-      restored += exchange(pid, {step.set, step.hard}, step.was) ? 0 : 1;
-    } catch (const Error& problem) {
-      return fmt::format(", but not in its descendant {}: {}", pid, problem.what());
+      if (!exchange(pid, {step.set, step.hard}, step.was)) ++out.restored;
+    } catch (const Error& error) {  // it may have changed its user; or have ended
+      problem = error.what();
     }
+    if (!out.left.empty() || !has_ours(limits_seen(pid, proc), step)) continue;
+    out.pid = pid;
+    out.left = fmt::format("process {}, which it has started meanwhile, keeps our limit of {}: {}", pid, step.set, problem);
   }
-  return restored == 0 ? "" : fmt::format(", and in {} processes that it has started meanwhile", restored);
+  return out;
+}
+
+// A process that is being born while we look is not to be seen yet, and has our limit: two looks in a row must find no more.
+Task<Heirs> restore_heirs(DescriptorStep step, OpContext& context) {
+  const ProcFs proc;
+  Heirs out;
+  int quiet = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    const Heirs now = restore_those(with_our_limit(step, true, proc), step, proc);
+    out = {out.restored + now.restored, now.pid, now.left};
+    quiet = now.restored == 0 ? quiet + 1 : 0;
+    if (quiet == 2) break;
+    co_await context.clock.sleep(kBirth);
+  }
+  if (quiet == 0 && out.left.empty()) out = {out.restored, step.process.pid, "processes with our limit are born faster than it can be set back"};
+  co_return out;
 }
 
 UndoResult answer(UndoState state, std::string because, std::string remedy = {}) { return {state, std::move(because), std::move(remedy), Json::object()}; }
 
-Task<UndoResult> undo_limit(Json args, OpContext&) {
+std::string by_hand(const DescriptorStep& step, int pid) { return fmt::format("prlimit --pid {} --nofile={}:{}", pid, step.was, step.hard); }
+
+// Nobody says who was a child of a process that has ended: what looks like one is named, and left alone.
+UndoResult judge_ended(const DescriptorStep& step, const std::string& because, const ProcFs& proc) {
+  const auto alike = with_our_limit(step, false, proc);
+  if (alike.empty()) return answer(UndoState::nothing_to_undo, because);
+  return answer(UndoState::refused, fmt::format("{}; process {}, started since, has our limit of {} and may be an heir; it was left alone", because, alike.front(), step.set),
+                "if it is: " + by_hand(step, alike.front()));
+}
+
+// Nothing: it has ended.
+std::optional<UndoResult> restore_target(const DescriptorStep& step) {
+  const std::string who = describe(step.process);
+  try {
+    const auto other = exchange(step.process.pid, {step.set, step.hard}, step.was);
+    if (!other) return answer(UndoState::undone, fmt::format("{} may have {} descriptors open again", who, step.was));
+    if (other->hard == 0 && !limits_of(step.process.pid)) return std::nullopt;
+    if (other->soft == step.was) return answer(UndoState::nothing_to_undo, fmt::format("{} may have {} descriptors open, as before", who, step.was));
+    return answer(UndoState::refused, fmt::format("{} may have {} descriptors open (at most {}) now: someone else has changed what capsize set to {}, and it was left alone", who, other->soft, other->hard, step.set),
+                  "if it should be as before: " + by_hand(step, step.process.pid));
+  } catch (const Error& problem) {
+    return answer(UndoState::failed, problem.what(), by_hand(step, step.process.pid));
+  }
+}
+
+UndoResult judge_heirs(const DescriptorStep& step, UndoResult target, const Heirs& heirs) {
+  if (heirs.restored > 0) {
+    target.because += fmt::format("; the limit is set back in {} processes that it has started meanwhile", heirs.restored);
+    if (target.state == UndoState::nothing_to_undo) target.state = UndoState::undone;
+  }
+  if (heirs.left.empty()) return target;
+  return answer(UndoState::failed, fmt::format("{}; but {}", target.because, heirs.left), by_hand(step, heirs.pid) + (target.remedy.empty() ? "" : "; " + target.remedy));
+}
+
+Task<UndoResult> undo_limit(Json args, OpContext& context) {
   const DescriptorStep step = step_from(args);
   const ProcFs proc;
-  const std::string who = describe(step.process);
-  const std::string by_hand = fmt::format("prlimit --pid {} --nofile={}:{}", step.process.pid, step.was, step.hard);
-  const Sameness same = proc.same_process(step.process);
-  if (same.answer == Proof::no) co_return answer(UndoState::nothing_to_undo, same.because);
-  if (same.answer == Proof::cannot_tell) co_return answer(UndoState::failed, same.because, "if it is still the same: " + by_hand);
+  std::string problem;
   try {
-    const auto now = limits_of(step.process.pid);
-    if (!now) co_return answer(UndoState::nothing_to_undo, who + " has ended");
-    if (now->soft == step.was) co_return answer(UndoState::nothing_to_undo, fmt::format("{} may have {} descriptors open, as before", who, step.was));
-    const auto other = exchange(step.process.pid, {step.set, step.hard}, step.was);
-    if (other && other->hard == 0) co_return answer(UndoState::nothing_to_undo, who + " has ended");
-    if (other) {
-      co_return answer(UndoState::refused, fmt::format("{} may have {} descriptors open (at most {}) now: someone else has changed what capsize set to {}, and it was left alone", who, other->soft, other->hard, step.set),
-                       "if it should be as before: " + by_hand);
-    }
-    const std::string rest = restore_heirs(step, proc);
-    if (rest.starts_with(", but")) co_return answer(UndoState::failed, fmt::format("the limit of {} is set back to {}{}", who, step.was, rest), fmt::format("prlimit --pid ... --nofile={}:{}", step.was, step.hard));
-    co_return answer(UndoState::undone, fmt::format("{} may have {} descriptors open again{}", who, step.was, rest));
-  } catch (const Error& problem) {
-    co_return answer(UndoState::failed, problem.what(), by_hand);
+    const Sameness same = proc.same_process(step.process);
+    if (same.answer == Proof::cannot_tell) co_return answer(UndoState::failed, same.because, "if it is still the same: " + by_hand(step, step.process.pid));
+    if (same.answer == Proof::no) co_return judge_ended(step, same.because, proc);
+    std::optional<UndoResult> target;
+    if (!has_ended(proc.threads(step.process.pid))) target = restore_target(step);  // else its children have another parent already
+    if (!target) co_return judge_ended(step, describe(step.process) + " has ended", proc);
+    const Heirs heirs = co_await restore_heirs(step, context);
+    co_return judge_heirs(step, *target, heirs);
+  } catch (const Error& error) {
+    problem = error.what();
   }
+  co_return answer(UndoState::failed, problem, by_hand(step, step.process.pid));
 }
 
 }  // namespace

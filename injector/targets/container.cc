@@ -97,6 +97,21 @@ std::map<std::string, std::string> container_cgroups(const std::map<std::string,
   return out;
 }
 
+bool is_in_another_container(const std::map<std::string, std::string>& cgroups, const std::string& id) {
+  for (const auto& [hierarchy, path] : cgroups) {
+    for (std::size_t at = 0; at < path.size();) {
+      const std::size_t end = std::min(path.find('/', at), path.size());
+      std::string_view part = std::string_view(path).substr(at, end - at);
+      at = end + 1;
+      if (part.ends_with(".scope")) part.remove_suffix(6);
+      if (part.size() < kIdLength) continue;
+      const std::string_view last = part.substr(part.size() - kIdLength);
+      if (is_id(last) && last != id) return true;
+    }
+  }
+  return false;
+}
+
 SelectedProcesses processes_of_container(const ContainerState& container, const TargetProcess& init, const ProcFs& proc) {
   SelectedProcesses out;
   out.that = "of the container " + container.name;

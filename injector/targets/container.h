@@ -48,6 +48,9 @@ std::vector<std::string> parse_container_ids(std::string_view text);  // of `ps 
 // Where the processes of the container `id` are, by the cgroups of one of them: hierarchy -> path. Empty: no cgroup carries its id.
 std::map<std::string, std::string> container_cgroups(const std::map<std::string, std::string>& cgroups, const std::string& id);
 
+// Whether they carry the id of a container that is not `id`: a pid of another machine or pid namespace may mean such a stranger here.
+bool is_in_another_container(const std::map<std::string, std::string>& cgroups, const std::string& id);
+
 // The processes of a container, whose first one is `init`: those of its cgroup, or else of its pid namespace. Throws Error: refused when
 // neither tells them from the processes of the host, and as select_processes() does.
 SelectedProcesses processes_of_container(const ContainerState& container, const TargetProcess& init, const ProcFs& proc);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 
@@ -20,11 +21,12 @@ struct FileRead {
 inline FileRead read_file(const std::string& path, std::size_t limit, int flags = 0) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags));
   if (!file) return {{}, errno};
+  constexpr std::size_t kChunk = 64 * 1024;  // `limit` may be megabytes, and most files are small
   FileRead out;
-  out.text.resize(limit);
   std::size_t filled = 0;
   while (filled < limit) {
-    const ssize_t got = ::read(file.get(), out.text.data() + filled, limit - filled);
+    if (filled == out.text.size()) out.text.resize(std::min(limit, filled + kChunk));
+    const ssize_t got = ::read(file.get(), out.text.data() + filled, out.text.size() - filled);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return {{}, errno};
     if (got == 0) break;

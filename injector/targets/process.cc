@@ -309,7 +309,7 @@ bool is_kernel_thread(const ProcStat& look) { return (look.flags & kKernelThread
 std::string never_a_target(int pid, const std::vector<int>& capsize_pids, const ProcFs& proc) {
   const auto is_among = [pid](const std::vector<int>& pids) { return std::find(pids.begin(), pids.end(), pid) != pids.end(); };
   const int self = ::getpid();
-  if (pid == 1) return "process 1 is the init of this machine";
+  if (pid == 1) return "process 1 is the first process of this machine or container";
   if (pid == self) return fmt::format("process {} is capsize itself", pid);
   if (is_among(capsize_pids)) return fmt::format("process {} is a part of capsize", pid);
   if (is_among(proc.ancestors(self))) return fmt::format("process {} is an ancestor of capsize: without it nobody would undo", pid);

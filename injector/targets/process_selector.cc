@@ -90,21 +90,36 @@ Criterion holds_socket(std::set<std::uint64_t> inodes, const ProcFs& proc) {
 }
 
 Criterion within_cgroup(const std::string& path, const ProcFs& proc) {
-  return [path, &proc](int pid) { return is_in_cgroup(proc.cgroups(pid), path) ? Proof::yes : Proof::no; };
+  return [path, &proc](int pid) {
+    const auto theirs = proc.cgroups(pid);
+    if (theirs.empty()) return when_out_of_sight(pid, proc);
+    return is_in_cgroup(theirs, path) ? Proof::yes : Proof::no;
+  };
 }
 
-// A unit of that name in a container is another unit.
+// As far as it can be seen.
+bool is_in_another_pid_namespace(int pid, const ProcFs& proc) {
+  struct stat theirs = {};
+  struct stat ours = {};
+  const bool seen = ::stat(proc.path(pid, "ns/pid").c_str(), &theirs) == 0 && ::stat((proc.root() + "/self/ns/pid").c_str(), &ours) == 0;
+  return seen && theirs.st_ino != ours.st_ino;
+}
+
+// A unit of that name in a container is another unit, also while that of the machine does not run.
 Criterion of_unit(const std::string& unit, const ProcFs& proc) {
   std::set<std::string> paths;
   for (const int pid : proc.pids()) {
     const std::string path = unit_path(proc.cgroups(pid), unit);
-    if (!path.empty()) paths.insert(path);
+    if (!path.empty() && !is_in_another_pid_namespace(pid, proc)) paths.insert(path);
   }
   if (paths.size() > 1) {
     throw Error(ErrorKind::refused, fmt::format("there are {} units {}: {} and {}", paths.size(), printable(unit, 80), printable(*paths.begin()), printable(*paths.rbegin())), "write \"cgroup\" with the one that is meant");
   }
   const std::string only = paths.empty() ? "" : *paths.begin();
-  return [unit, only, &proc](int pid) { return !only.empty() && unit_path(proc.cgroups(pid), unit) == only ? Proof::yes : Proof::no; };
+  return [unit, only, &proc](int pid) {
+    const bool meant = !only.empty() && unit_path(proc.cgroups(pid), unit) == only;
+    return meant && !is_in_another_pid_namespace(pid, proc) ? Proof::yes : Proof::no;
+  };
 }
 
 [[noreturn]] void cannot_tell(const std::vector<int>& unseen, const std::string& that, const ProcFs& proc) {
@@ -141,7 +156,10 @@ std::vector<TargetProcess> processes_that(const std::string& that, const ProcFs&
       continue;  // it has ended meanwhile
     }
     const Proof second = matches(pid);
-    if (second == Proof::yes && proc.same_process(*process).answer == Proof::yes) out.push_back(std::move(*process));
+    if (second == Proof::no) continue;
+    const Proof same = proc.same_process(*process).answer;
+    if (second == Proof::yes && same == Proof::yes) out.push_back(std::move(*process));
+    else if (same != Proof::no && never_a_target(pid, {}, proc).empty()) unseen.push_back(pid);  // left out in silence, several would look like one
   }
   if (!unseen.empty()) cannot_tell(unseen, that, proc);
   return out;

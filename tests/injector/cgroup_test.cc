@@ -149,12 +149,15 @@ TEST_CASE("what a cgroup uses is read from the files of both versions", "[cgroup
         MemoryUse{1000, 700, 7, 2});
   CHECK(memory_from(2, {{"memory.current", "1000"}, {"memory.stat", "anon 500\nfile 300\nshmem 100\nslab_reclaimable 50"}, {"memory.events", "low 0\nmax 9\noom 1\noom_kill 1"}}) == MemoryUse{1000, 750, 9, 1});
   CHECK(memory_from(2, {}) == MemoryUse{});
-  const IoCount one = parse_io_counters("8:0 Read 100\n8:0 Write 20\n8:0 Total 120\n8:16 Read 1\nTotal 121");
-  CHECK(one.read_bytes == 101);
-  CHECK(one.written_bytes == 20);
-  const IoCount two = parse_io_counters("8:0 rbytes=100 wbytes=20 rios=3\n8:16 rbytes=1 wbytes=0");
-  CHECK(two.read_bytes == 101);
-  CHECK(two.written_bytes == 20);
+  for (const char* text : {"8:0 Read 100\n8:0 Write 20\n8:0 Total 120\n8:16 Read 1\nTotal 121", "8:0 rbytes=100 wbytes=20 rios=3\n8:16 rbytes=1 wbytes=0"}) {
+    IoByDevice io = parse_io_counters(text);
+    CHECK(io.size() == 2);
+    CHECK(io["8:0"].read_bytes == 100);
+    CHECK(io["8:0"].written_bytes == 20);
+    CHECK(io["8:16"].read_bytes == 1);
+    CHECK(sum_of(io).read_bytes == 101);
+    CHECK(sum_of(io).written_bytes == 20);
+  }
 }
 
 TEST_CASE("the share of a core is the cgroup's own count, else that of the processes, new ones whole and ended ones not", "[cgroup]") {

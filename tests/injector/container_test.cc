@@ -64,6 +64,18 @@ TEST_CASE("the cgroups of a container carry its id, and that of its monitor is n
   CHECK(container_cgroups({}, kId).empty());
 }
 
+TEST_CASE("a process whose cgroups carry the id of another container is a stranger", "[container]") {
+  const std::string other(64, 'b');
+  CHECK(is_in_another_container({{"memory", "/docker/" + other}}, kId));
+  CHECK(is_in_another_container({{"", "/"}, {"cpu", "/machine.slice/libpod-" + other + ".scope/container"}}, kId));
+  CHECK(is_in_another_container({{"", "/kubepods.slice/cri-containerd-" + other + ".scope"}}, kId));
+  CHECK_FALSE(is_in_another_container({{"", "/docker/" + kId}}, kId));
+  CHECK_FALSE(is_in_another_container({{"", "/machine.slice/libpod-conmon-" + kId + ".scope"}}, kId));
+  CHECK_FALSE(is_in_another_container({{"", "/system.slice/nginx.service"}, {"memory", "/user/" + other.substr(1)}}, kId));
+  CHECK_FALSE(is_in_another_container({{"", "/" + std::string(64, 'z')}}, kId));
+  CHECK_FALSE(is_in_another_container({}, kId));
+}
+
 TEST_CASE("a container is named by name or by label", "[container]") {
   const auto problems = [](const Json& target) {
     Diagnostics diagnostics;
@@ -115,6 +127,9 @@ TEST_CASE("a fault of the network meets packets in the container's own network n
 TEST_CASE("a container without a network of its own, or one that was restarted meanwhile, is refused", "[container][net]") {
   const Json target = {{"name", "auth1"}};
   says(refusal_of("net.delay", "container", target, {{"delay", "50ms"}}, machine_with(containers({container("auth1", {12})}), true)), ErrorKind::refused, "has the network of the host");
+  Json beside_agent = container("auth1", {12});  // the agent was put into another network
+  beside_agent["host_network"] = true;
+  says(refusal_of("net.delay", "container", target, {{"delay", "50ms"}}, machine_with(containers({beside_agent}))), ErrorKind::refused, "has the network of the host");
   says(refusal_of("net.delay", "container", target, {{"delay", "50ms"}}, machine_with(containers({container("auth1", {12}, 201)}))), ErrorKind::changed, "was restarted while it was looked at");
   says(refusal_of("net.delay", "container", {{"label", "app=auth"}, {"match", "all"}}, {{"delay", "50ms"}}, machine_with(containers({container("auth1", {12}), container("auth2", {22})}))), ErrorKind::refused,
        "2 containers are meant");

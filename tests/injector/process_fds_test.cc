@@ -71,5 +71,7 @@ TEST_CASE("it bites when nothing more can be opened, or a connection that was ac
   CHECK_FALSE(effect(descriptors(1024, 20, 1004, 20, "not accepted")).bites);  // someone has set it back
   CHECK(effect(descriptors(1024, 20, 1004, 20)).because == "its limit is 1024, not 20");
   CHECK_FALSE(effect(Json::object()).bites);
+  const FaultPlan roomy = plan_fds(descriptors(2048, 20, 2028, 1020));
+  CHECK_FALSE(type->effect(roomy, descriptors(2048, 20, 2028, 1020, "accepted"), descriptors(1020, 20, 1000, 1020, "not accepted")).bites);  // it hangs
   CHECK(effect({{"processes", {{{"same", "no"}, {"because", "process 12 (server) has ended"}}}}}).because == "process 12 (server) has ended");
 }

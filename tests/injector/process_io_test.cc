@@ -38,7 +38,18 @@ Json own_v2(const char* max) {
 
 Json use(double read, double written, const char* limit = "1048576") {
   Json one = {{"same", "yes"}, {"because", ""}, {"cgroup_there", true}, {"outside", 0}, {"read_per_second", read * kMiB}, {"written_per_second", written * kMiB}};
+  one["devices"] = {{"254:0", {{"read", read * kMiB}, {"written", written * kMiB}}}};
   one["limits"] = {{"blkio.throttle.read_bps_device", std::string("254:0 ") + limit}};
+  return {{"window_s", 2.0}, {"groups", Json::array({one})}};
+}
+
+const Json kTwoDisks = {{"disks", Json::array({{{"device", "8:0"}, {"name", "sda"}}, {{"device", "8:16"}, {"name", "sdb"}}})}};
+
+// What is written in a second at sda and at sdb, under limits of 1 MiB/s.
+Json use_of_two(double sda, double sdb) {
+  Json one = {{"same", "yes"}, {"because", ""}, {"cgroup_there", true}, {"outside", 0}, {"read_per_second", 0.0}, {"written_per_second", (sda + sdb) * kMiB}};
+  one["devices"] = {{"8:0", {{"read", 0.0}, {"written", sda * kMiB}}}, {"8:16", {{"read", 0.0}, {"written", sdb * kMiB}}}};
+  one["limits"] = {{"blkio.throttle.write_bps_device", "8:0 1048576\n8:16 1048576"}};
   return {{"window_s", 2.0}, {"groups", Json::array({one})}};
 }
 
@@ -51,10 +62,33 @@ TEST_CASE("throughputs become limits of each disk, beside those that are there",
   CHECK(changes(own_v2(""), {{"read", "1MiB/s"}}) == std::vector<LimitChange>{{"io.max", "254:0", "rbps=max wbps=max riops=max wiops=max", "rbps=1048576 wbps=max riops=max wiops=max"}});
   CHECK(changes(own_v2("254:0 rbps=9999999 wbps=5 riops=7 wiops=max"), {{"read", "1MiB/s"}}) ==
         std::vector<LimitChange>{{"io.max", "254:0", "rbps=9999999 wbps=5 riops=7 wiops=max", "rbps=1048576 wbps=5 riops=7 wiops=max"}});
-  const Json two = {{"disks", Json::array({{{"device", "8:0"}, {"name", "sda"}}, {{"device", "8:16"}, {"name", "sdb"}}})}};
-  CHECK(changes(own_v2("8:16 rbps=max wbps=max riops=1 wiops=max"), {{"write", "4KiB/s"}}, two) ==
+  CHECK(changes(own_v2("8:16 rbps=max wbps=max riops=1 wiops=max"), {{"write", "4KiB/s"}}, kTwoDisks) ==
         std::vector<LimitChange>{{"io.max", "8:0", "rbps=max wbps=max riops=max wiops=max", "rbps=max wbps=4096 riops=max wiops=max"},
                                  {"io.max", "8:16", "rbps=max wbps=max riops=1 wiops=max", "rbps=max wbps=4096 riops=1 wiops=max"}});
+}
+
+TEST_CASE("what holds at home goes on to hold in ours: other limits of the disk are taken along", "[process.io]") {
+  Json shared = own_v2("254:0 rbps=9999999 wbps=5 riops=7 wiops=max");
+  shared["stranger_count"] = 1;
+  const FaultPlan made = plan_io(shared, {{"read", "1MiB/s"}});
+  const LimitStep step = limit_step_from_json(made.steps[0].apply.args);
+  REQUIRE(step.move);
+  CHECK(step.changes == std::vector<LimitChange>{{"io.max", "254:0", "rbps=max wbps=max riops=max wiops=max", "rbps=1048576 wbps=5 riops=7 wiops=max"}});
+  CHECK(made.observe.args["watched"][0]["devices"] == Json::array({"254:0"}));
+}
+
+TEST_CASE("each disk is judged by the limit that it has for itself", "[process.io]") {
+  const FaultType* type = find_fault(kFault);
+  const FaultPlan made = plan_io(placed_v1(), {{"write", "1MiB/s"}}, kTwoDisks);
+  const auto effect = [&](const Json& before, const Json& after) { return type->effect(made, before, after); };
+  const Effect one = effect(use_of_two(0.2, 50), use_of_two(0.2, 1));
+  CHECK(one.bites);
+  CHECK(one.because == "wrote 1 MiB/s at sdb (intended at most 1 MiB/s, before 50 MiB/s)");
+  CHECK(one.measured["groups"][0]["devices"]["8:16"]["written"] == kMiB);
+  CHECK_FALSE(effect(use_of_two(0, 50), use_of_two(0, 1.9)).bites);  // less than both limits together
+  CHECK(effect(use_of_two(1, 50), use_of_two(1, 1)).bites);          // more than one limit, and each within its own
+  CHECK_FALSE(effect(use_of_two(0, 50), use_of_two(0, 0)).bites);    // it has stopped writing
+  CHECK_FALSE(effect(use_of_two(0.2, 0.1), use_of_two(0.2, 0.1)).bites);
 }
 
 TEST_CASE("the plan says how fast, at which disks, and asks for the disk of a path", "[process.io]") {

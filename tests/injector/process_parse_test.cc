@@ -226,7 +226,7 @@ TEST_CASE("pid 1, capsize, its ancestors and parts, and threads of the kernel ar
   fake.add(4'000'004, 2, 2, "none", 0x00208040);
   CHECK(fake.proc().ancestors(self) == std::vector<int>{4'000'001, 4'000'002, 1});
   const auto why = [&](int pid) { return never_a_target(pid, {4'000'005}, fake.proc()); };
-  CHECK(why(1) == "process 1 is the init of this machine");
+  CHECK(why(1) == "process 1 is the first process of this machine or container");
   CHECK(why(self).find("is capsize itself") != std::string::npos);
   CHECK(why(4'000'001).find("ancestor") != std::string::npos);
   CHECK(why(4'000'002).find("ancestor") != std::string::npos);

@@ -121,7 +121,7 @@ TEST_CASE("what is never paused is refused, with the reason and what to do", "[p
     std::string says;
   };
   const std::vector<Case> cases = {
-      {with({{"never_a_target", "process 1 is the init of this machine"}}), {}, ErrorKind::refused, "process 1 is the init of this machine"},
+      {with({{"never_a_target", "process 1 is the first process of this machine or container"}}), {}, ErrorKind::refused, "process 1 is the first process of this machine or container"},
       {with({{"stopped", true}}), {}, ErrorKind::refused, "is already stopped: a pause would change nothing"},
       {with({{"stopped", true}}), {{"method", "sigstop"}}, ErrorKind::refused, "kill -CONT 12"},
       {with({{"stopped", true}, {"tracer", {{"pid", 77}, {"name", "gdb"}}}}), {}, ErrorKind::refused, "already stopped by process 77 (gdb)"},

@@ -88,6 +88,8 @@ TEST_CASE("what cannot be traced, and calls without which nothing goes on, are r
   CHECK(refused(kFsyncFails, {{"tracer", {{"pid", 77}, {"name", "gdb"}}}}).kind == ErrorKind::unavailable);
   CHECK(refused(kFsyncFails, {{"tracer", {{"pid", 77}, {"name", "gdb"}}}}).text.find("cannot be traced: process 77 (gdb) already traces it") != std::string::npos);
   CHECK(refused(kFsyncFails, {{"stopped", true}}).kind == ErrorKind::refused);
+  CHECK(refused(kFsyncFails, {{"filtered", true}}).text.find("has a filter of system calls (seccomp)") != std::string::npos);
+  CHECK(refused({{"calls", {"fsync"}}, {"delay", "1s"}}, {{"filtered", true}}).text == "it was planned");
   CHECK(refused(kFsyncFails, {{"trace", {{"allowed", false}, {"because", "it belongs to user 5"}}}}).kind == ErrorKind::privilege);
   CHECK(refused(kFsyncFails, {{"never_a_target", "process 12 is capsize itself"}}).kind == ErrorKind::refused);
   CHECK(refused({{"calls", {"rt_sigreturn"}}, {"error", "EIO"}}).text.find("rt_sigreturn") != std::string::npos);

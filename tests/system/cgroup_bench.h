@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 
+#include "injector/cgroup/disks.h"
 #include "injector/cgroup/limit_step.h"
 #include "injector/cgroup/usage.h"
 #include "tests/system/process_children.h"
@@ -86,6 +87,15 @@ inline std::size_t left_of_ours(Controller controller) {
   std::size_t count = 0;
   for (const std::string& name : CgroupFolder::open({place->mount, 0})->children()) count += name.starts_with(kOurCgroup) ? 1 : 0;
   return count;
+}
+
+inline bool on_a_disk(const std::string& path) {
+  try {
+    disk_of(path);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 inline int spin_for_ever(Shared& shared) {

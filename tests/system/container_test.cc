@@ -86,7 +86,8 @@ TEST_CASE("a container that is not there, does not run, or is asked of nobody is
   }));
   const WhyNot nobody = why_not(control, "process.pause", {{"type", "container"}, {"name", "one"}, {"command", {"/nonexistent/podman"}}});
   CHECK(nobody.kind == ErrorKind::unavailable);
-  CHECK(nobody.text.find("/nonexistent/podman is not installed") != std::string::npos);
+  CHECK(nobody.text.find("container one cannot be looked for: ") != std::string::npos);
+  CHECK(nobody.text.find("/nonexistent/podman") != std::string::npos);
 }
 
 TEST_CASE("a fault of the network bites in the container's own network, and nowhere else", "[container][net]") {

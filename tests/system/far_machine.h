@@ -162,6 +162,13 @@ class Container {
   }
   ~Container() {
     Spawned(podman({"rm", "-f", "-t", "0", name()}, "/usr/bin/podman"), folder_ / "podman").wait();
+    // Its monitor holds a cgroup until it has ended.
+    for (int tries = 0; tries < 500 && !processes_naming(folder_.path().string()).empty(); ++tries) ::usleep(20'000);
+    std::error_code ignored;
+    for (const auto& hierarchy : std::filesystem::directory_iterator("/sys/fs/cgroup", ignored)) {
+      ::rmdir((hierarchy.path() / "libpod_parent/conmon").c_str());
+      ::rmdir((hierarchy.path() / "libpod_parent").c_str());
+    }
   }
   Container(const Container&) = delete;
   Container& operator=(const Container&) = delete;

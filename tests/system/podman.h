@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -32,10 +33,14 @@ class Podman {
     podman({"import", (folder_ / "image.tar").string(), "image:1"});
   }
   ~Podman() {
-    try {
-      for (const std::string& name : names_) podman({"rm", "-f", "-t", "0", name});
-    } catch (const std::exception&) {
+    for (const std::string& name : names_) {
+      try {
+        podman({"rm", "-f", "-t", "0", name});
+      } catch (const std::exception&) {  // the others are to go all the same
+      }
     }
+    // A monitor that is still ending writes into the folder, and holds its cgroup.
+    for (const TimePoint end = control_.clock.now() + std::chrono::seconds(10); is_in_use() && control_.clock.now() < end;) ::usleep(20'000);
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
     for (const auto& hierarchy : std::filesystem::directory_iterator("/sys/fs/cgroup", ignored)) {
@@ -62,9 +67,19 @@ class Podman {
   int pid_of(const std::string& name) { return std::stoi(podman({"inspect", "--format", "{{.State.Pid}}", name})); }
 
  private:
+  bool is_in_use() const {  // some process has the folder in its command line
+    const ProcFs proc;
+    const auto pids = proc.pids();
+    return std::any_of(pids.begin(), pids.end(), [&](int pid) {
+      const auto words = proc.arguments(pid);
+      if (!words) return false;
+      return std::any_of(words->begin(), words->end(), [&](const std::string& word) { return word.find(folder_.string()) != std::string::npos; });
+    });
+  }
   std::string run(std::vector<std::string> command) {
     const std::string what = command.back();
-    const ProgramResult result = control_.run(run_program(control_.clock, std::move(command), kPatience));
+    constexpr Duration kLimit = kPatience - std::chrono::seconds(5);  // so that it is ended before patience is
+    const ProgramResult result = control_.run(run_program(control_.clock, std::move(command), kLimit));
     if (!result.succeeded) throw std::runtime_error(what + ": " + result.how + ": " + result.err);
     return result.out;
   }

@@ -95,17 +95,20 @@ class Control {
 
   template <class T>
   T run(Task<T> task) {
-    std::exception_ptr problem;
-    T out{};
-    bool done = false;
-    asio::co_spawn(io, std::move(task), [&](std::exception_ptr error, T value) {
-      problem = error;
-      out = std::move(value);
-      done = true;
+    struct Outcome {  // shared: what ends when patience has ended writes into nothing dead
+      std::exception_ptr problem;
+      T out{};
+      bool done = false;
+    };
+    const auto outcome = std::make_shared<Outcome>();
+    asio::co_spawn(io, std::move(task), [outcome](std::exception_ptr error, T value) {
+      outcome->problem = error;
+      outcome->out = std::move(value);
+      outcome->done = true;
     });
-    if (!until([&] { return done; })) throw std::runtime_error("an op did not end");
-    if (problem) std::rethrow_exception(problem);
-    return out;
+    if (!until([&] { return outcome->done; })) throw std::runtime_error("an op did not end");
+    if (outcome->problem) std::rethrow_exception(outcome->problem);
+    return std::move(outcome->out);
   }
 
   Json look(const Op& op) { return run(find_op(op.type)->look(op.args, context)); }

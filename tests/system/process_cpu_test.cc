@@ -45,6 +45,7 @@ void check_gets_a_fifth(Control& control, const FaultPlan& plan) {
 void starve_and_restore(int threads) {
   Control control;
   Busy target(threads);
+  const std::size_t there = left_of_ours(kCpu);
   const std::string home = folder_of(kCpu, target.pid());
   const FaultPlan plan = plan_fault(control, "process.cpu", target.pid(), {{"share", "20%"}});
   const Json before = control.look(plan.observe);
@@ -61,7 +62,7 @@ void starve_and_restore(int threads) {
   INFO(undone.because);
   CHECK(undone.state == UndoState::undone);
   CHECK(folder_of(kCpu, target.pid()) == home);
-  CHECK(left_of_ours(kCpu) == 0);
+  CHECK(left_of_ours(kCpu) == there);
   CHECK(control.undo(plan.steps[0].undo).state == UndoState::nothing_to_undo);
   CHECK(control.until([&] { return share_of(control.look(plan.observe)) > 0.22; }));
 }
@@ -133,6 +134,7 @@ void move_children_back() {
   SharedMemory shared;
   Child target([&] { return father(*shared); });
   REQUIRE(control.until([&] { return shared->word == 1; }));
+  const std::size_t there = left_of_ours(kCpu);
   const std::string home = folder_of(kCpu, target.pid());
   const FaultPlan plan = plan_fault(control, "process.cpu", target.pid(), {{"share", "50%"}});
   const Applied applied = control.apply(plan.steps[0].apply);
@@ -143,13 +145,14 @@ void move_children_back() {
   CHECK(control.undo(plan.steps[0].undo).state == UndoState::undone);
   CHECK(folder_of(kCpu, target.pid()) == home);
   CHECK(folder_of(kCpu, child) == home);
-  CHECK(left_of_ours(kCpu) == 0);
+  CHECK(left_of_ours(kCpu) == there);
 }
 
 void leave_what_others_moved() {
   Control control;
   Busy target;
   const TestCgroup elsewhere(kCpu);
+  const std::size_t there = left_of_ours(kCpu);
   const FaultPlan plan = plan_fault(control, "process.cpu", target.pid(), {{"share", "20%"}});
   const Json before = control.look(plan.observe);
   control.apply(plan.steps[0].apply);
@@ -162,34 +165,60 @@ void leave_what_others_moved() {
   INFO(undone.because);
   CHECK(undone.state == UndoState::refused);
   CHECK(folder_of(kCpu, target.pid()) == elsewhere.path());
-  CHECK(left_of_ours(kCpu) == 0);
+  CHECK(left_of_ours(kCpu) == there);
   // Before Linux 6.9 its cgroup is a part of what it is known by.
   CHECK_THROWS_WITH(control.apply(plan.steps[0].apply), Catch::Contains("someone has moved it since it was planned") || Catch::Contains("is in another cgroup now"));
-  CHECK(left_of_ours(kCpu) == 0);
+  CHECK(left_of_ours(kCpu) == there);
 }
 
 void clean_up_after_the_end() {
   Control control;
+  const std::size_t there = left_of_ours(kCpu);
   const FaultPlan plan = [&] {
     Busy target;
     FaultPlan made = plan_fault(control, "process.cpu", target.pid(), {{"share", "20%"}});
     CHECK(control.undo(made.steps[0].undo).state == UndoState::nothing_to_undo);  // alone it changes nothing
     control.apply(made.steps[0].apply);
-    CHECK(left_of_ours(kCpu) == 1);
+    CHECK(left_of_ours(kCpu) == there + 1);
     return made;
   }();
   const UndoResult undone = control.undo(plan.steps[0].undo);
   INFO(undone.because);
   CHECK(undone.state == UndoState::undone);
   CHECK(undone.because.find("has ended") != std::string::npos);
-  CHECK(left_of_ours(kCpu) == 0);
+  CHECK(left_of_ours(kCpu) == there);
   try {
     control.apply(plan.steps[0].apply);
     FAIL("it was applied to a process that has ended");
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::changed);
   }
-  CHECK(left_of_ours(kCpu) == 0);
+  CHECK(left_of_ours(kCpu) == there);
+}
+
+std::string file_of_limit(int version) { return version == 1 ? "cpu.cfs_quota_us" : "cpu.max"; }
+
+void lift_what_cannot_be_removed() {
+  Control control;
+  Busy target;
+  const std::size_t there = left_of_ours(kCpu);
+  const std::string home = folder_of(kCpu, target.pid());
+  const FaultPlan plan = plan_fault(control, "process.cpu", target.pid(), {{"share", "20%"}});
+  const std::string ours = control.apply(plan.steps[0].apply).detail["cgroup"].get<std::string>();
+  CgroupFolder::open({ours, 0})->make_child("captest-child");  // somebody's
+  const UndoResult undone = control.undo(plan.steps[0].undo);
+  INFO(undone.because);
+  CHECK(undone.state == UndoState::failed);
+  CHECK(undone.because.find(ours + " could not be removed: ") == 0);
+  CHECK(undone.because.find("; its limits are lifted") != std::string::npos);
+  CHECK(folder_of(kCpu, target.pid()) == home);
+  const auto left = CgroupFolder::open({ours, 0});
+  REQUIRE(left);
+  const auto limit = left->read(file_of_limit(find_place(kCpu, target.pid()).place->version)).value_or("max");  // no file: its controller is off
+  CHECK((limit == "-1" || limit.starts_with("max")));
+  CHECK(left->remove_child("captest-child") == 0);
+  CHECK(control.undo(plan.steps[0].undo).state == UndoState::undone);
+  CHECK(left_of_ours(kCpu) == there);
 }
 
 }  // namespace
@@ -201,6 +230,7 @@ TEST_CASE("processes that have a cgroup to themselves share what they get, and t
 TEST_CASE("what a limited process starts is moved back too", "[process.cpu]") { move_children_back(); }
 TEST_CASE("a limited process that someone moves elsewhere stays there, and the undo says so", "[process.cpu]") { leave_what_others_moved(); }
 TEST_CASE("a limited process that ends leaves nothing of ours behind", "[process.cpu]") { clean_up_after_the_end(); }
+TEST_CASE("a cgroup of ours that cannot be removed is at least free of our limits", "[process.cpu]") { lift_what_cannot_be_removed(); }
 
 TEST_CASE("version 2: a busy process gets the share of a core that was written, and all of it back", "[netem][process.cpu]") {
   Control control;
@@ -217,6 +247,7 @@ TEST_CASE("version 2: processes that have a cgroup to themselves share what they
 TEST_CASE("version 2: what a limited process starts is moved back too", "[netem][process.cpu]") { move_children_back(); }
 TEST_CASE("version 2: a limited process that someone moves elsewhere stays there, and the undo says so", "[netem][process.cpu]") { leave_what_others_moved(); }
 TEST_CASE("version 2: a limited process that ends leaves nothing of ours behind", "[netem][process.cpu]") { clean_up_after_the_end(); }
+TEST_CASE("version 2: a cgroup of ours that cannot be removed is at least free of our limits", "[netem][process.cpu]") { lift_what_cannot_be_removed(); }
 
 TEST_CASE("version 2: the controller is switched on for a cgroup that lacks it, and off again unless someone has come to need it", "[netem][process.cpu]") {
   Control control;
@@ -239,5 +270,37 @@ TEST_CASE("version 2: the controller is switched on for a cgroup that lacks it, 
     if (needed) CHECK(*neighbour->read("cpu.weight") == "50");
     CHECK(own.top().remove_child("captest-neighbour") == 0);
   }
+  own.top().write("cgroup.subtree_control", "-cpu");
+}
+
+TEST_CASE("version 2: an apply that came no further than the controller is undone", "[netem][process.cpu]") {
+  Control control;
+  Busy target;
+  const TestCgroup own(kCpu, false);
+  const auto undo = [&](const FaultPlan& plan) {
+    const UndoResult undone = control.undo(plan.steps[0].undo);
+    INFO(undone.because);
+    CHECK(undone.state == UndoState::undone);
+    CHECK_FALSE(own.passed_on());
+    CHECK(control.undo(plan.steps[0].undo).state == UndoState::nothing_to_undo);
+  };
+  REQUIRE_FALSE(own.passed_on());
+  const FaultPlan moved = plan_fault(control, "process.cpu", target.pid(), {{"share", "20%"}});
+  const LimitStep step = limit_step_from_json(moved.steps[0].apply.args);
+  REQUIRE(step.move);
+  own.top().make_child(step.move->name);
+  own.top().write("cgroup.subtree_control", "+cpu");
+  undo(moved);
+  own.take(target.pid());
+  const FaultPlan there = plan_fault(control, "process.cpu", target.pid(), {{"share", "20%"}});
+  own.top().write("cgroup.subtree_control", "+cpu");
+  undo(there);
+  control.apply(there.steps[0].apply);
+  own.folder().write("cpu.weight", "50");  // somebody, meanwhile
+  const UndoResult undone = control.undo(there.steps[0].undo);
+  INFO(undone.because);
+  CHECK(undone.state == UndoState::undone);
+  CHECK(undone.because.find(own.name() + " uses it") != std::string::npos);
+  CHECK(*own.folder().read("cpu.weight") == "50");
   own.top().write("cgroup.subtree_control", "-cpu");
 }

@@ -66,6 +66,7 @@ void slow_down_and_restore(const std::string& path, int what) {
   Control control;
   Worker target(path);
   const std::string home = folder_of(kIo, target.pid());
+  const std::size_t there = left_of_ours(kIo);
   const char* key = what == 1 ? "read" : "write";
   const char* measured = what == 1 ? "read_per_second" : "written_per_second";
   const FaultPlan plan = plan_fault(control, "process.io", target.pid(), {{key, "2MiB/s"}, {"path", path}});
@@ -83,11 +84,12 @@ void slow_down_and_restore(const std::string& path, int what) {
   }));
   INFO(effect.because);
   CHECK(effect.measured["groups"][0][measured].get<double>() <= 2.3 * kMiB);
+  CHECK(effect.measured["groups"][0]["devices"][disk_of(path).device][what == 1 ? "read" : "written"].get<double>() > 0);
   const UndoResult undone = control.undo(plan.steps[0].undo);
   INFO(undone.because);
   CHECK(undone.state == UndoState::undone);
   CHECK(folder_of(kIo, target.pid()) == home);
-  CHECK(left_of_ours(kIo) == 0);
+  CHECK(left_of_ours(kIo) == there);
   CHECK(control.until([&] { return control.look(plan.observe)["groups"][0][measured].get<double>() > 4 * kMiB; }));
 }
 
@@ -110,15 +112,6 @@ void limit_its_own_cgroup(const std::string& path) {
   own.folder().write(file, device + (own.version == 1 ? " 7000000" : " rbps=7000000"));  // an operator
   CHECK(control.undo(plan.steps[0].undo).state == UndoState::refused);
   CHECK(own.folder().read(file)->find("7000000") != std::string::npos);
-}
-
-bool on_a_disk(const std::string& path) {
-  try {
-    disk_of(path);
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
 }
 
 }  // namespace

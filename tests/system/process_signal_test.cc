@@ -108,6 +108,53 @@ TEST_CASE("the playbook's command starts a killed process again, once", "[proces
   Child last(now[0].pid);
 }
 
+TEST_CASE("of several that one was chosen from the others have not taken its place", "[process.kill]") {
+  Control control;
+  StateFolder folder(control);
+  Program program;
+  std::vector<std::unique_ptr<Child>> children;
+  for (int i = 0; i < 3; ++i) program.run(control, children, "600");
+  const FaultPlan plan = control.plan("process.kill", {{"exe", program.path()}, {"match", "one"}}, {{"restart", {program.path(), "601"}}}, kIrreversible);
+  const Json before = control.look(plan.observe);
+  control.apply(plan.steps[0].apply);
+  Effect effect;
+  CHECK(control.until([&] {
+    effect = effect_of(control, "process.kill", plan, before);
+    return effect.bites;
+  }));
+  CHECK(effect.measured["successors"].empty());
+  const UndoResult result = control.undo(plan.steps[0].undo);
+  INFO(result.because);
+  CHECK(result.state == UndoState::undone);
+  CHECK(result.because.find("has started process") != std::string::npos);
+  std::vector<std::unique_ptr<Child>> started;
+  for (const TargetProcess& process : running(program)) {
+    if (ProcFs().arguments(process.pid) == std::vector<std::string>{"601"}) started.push_back(std::make_unique<Child>(process.pid));
+  }
+  CHECK(started.size() == 1);
+}
+
+TEST_CASE("an undo waits a moment for a process that is on its way out", "[process.kill]") {
+  Control control;
+  StateFolder folder(control);
+  SharedMemory shared;
+  Child server([&] {
+    ::signal(SIGTERM, [](int) {
+      ::usleep(500000);
+      ::_exit(0);
+    });
+    shared->word = listen_at("127.0.0.1", 0);
+    for (;;) ::pause();
+    return 0;
+  });
+  REQUIRE(control.until([&] { return shared->word > 0; }));
+  const FaultPlan plan = control.plan("process.kill", {{"listens_on", shared->word.load()}}, {{"signal", "TERM"}}, kIrreversible);
+  control.apply(plan.steps[0].apply);
+  const UndoResult result = control.undo(plan.steps[0].undo);
+  CHECK(result.because.find("ended by SIGTERM") != std::string::npos);
+  CHECK(folder.marks() == 0);
+}
+
 TEST_CASE("a command that does not start it again is a failed undo, and is not run twice", "[process.kill]") {
   Control control;
   StateFolder folder(control);

@@ -1,8 +1,11 @@
 // process.syscall on real processes: calls that fail and calls that are late, and what is let go whatever happens.
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
+#include <cstddef>
 #include <thread>
 
 #include "tests/system/cgroup_bench.h"
@@ -185,6 +188,36 @@ TEST_CASE("a process that someone traces already is refused, when planned and wh
   CHECK_THROWS_WITH(control.apply(before.steps[0].apply), Catch::Contains(fmt::format("traced by process {}", debugger.pid())));
   CHECK(tracer_of(target.pid()) == debugger.pid());
   CHECK(goes_on(control, *target.shared));
+}
+
+TEST_CASE("a process with a filter of system calls is not made to fail any, before it has it or after", "[process.syscall]") {
+  Control control;
+  const auto takes_a_filter = [](Shared& shared) {  // which ends whoever makes a call that it does not know
+    sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)), BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 1000, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const sock_fprog program = {4, code};
+    shared.word = 1;
+    while (shared.word == 1) ::usleep(1000);
+    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) return 9;
+    return ask(shared);
+  };
+  SharedMemory shared;
+  Child target([&] { return takes_a_filter(*shared); });
+  REQUIRE(control.until([&] { return shared->word == 1; }));
+  const FaultPlan plan = plan_on(control, target.pid());
+  Applied applied = control.apply(plan.steps[0].apply);
+  shared->word = 2;
+  CHECK(goes_on(control, *shared));
+  CHECK(shared->ran == 0);
+  CHECK_FALSE(find_fault("process.syscall")->effect(plan, Json::object(), control.look(plan.observe)).bites);
+  release(control, applied, plan);
+  CHECK_THROWS_WITH(plan_on(control, target.pid()), Catch::Contains("seccomp"));
+  const FaultPlan late = plan_on(control, target.pid(), {{"calls", {"getpriority"}}, {"delay", "1ms"}});
+  applied = control.apply(late.steps[0].apply);
+  CHECK(goes_on(control, *shared));
+  release(control, applied, late);
+  CHECK_FALSE(target.poll());
 }
 
 TEST_CASE("no signal is lost, a stop stops and a continue continues while calls are tampered with", "[process.syscall]") {
