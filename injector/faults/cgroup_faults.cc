@@ -77,7 +77,11 @@ std::string why_not_limited(const Step& step, const Json& use) {
   return outside == 0 ? "" : fmt::format("process {} is not in {} any more", outside, planned.limited().folder);
 }
 
-Effect effect_of(const FaultPlan& plan, const std::vector<Outcome>& outcomes) {
+Effect effect_of(const FaultPlan& plan, const Json& before, const Json& after, const Judge& judge) {
+  const auto then = uses_of(before);
+  const auto now = uses_of(after);
+  std::vector<Outcome> outcomes;
+  for (std::size_t i = 0; i < now.size() && now.size() == plan.steps.size(); ++i) outcomes.push_back(judge(i, i < then.size() ? then[i] : Json::object(), now[i]));
   Effect effect;
   effect.intended = plan.intended;
   effect.measured = {{"groups", Json::array()}};

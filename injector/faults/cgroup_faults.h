@@ -1,5 +1,6 @@
 // What the faults that limit processes through cgroups have in common. Processes that are in one cgroup are limited together.
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "injector/cgroup/placement.h"
@@ -35,6 +36,8 @@ struct Outcome {  // of one step
   std::string because;
   Json measured;
 };
-Effect effect_of(const FaultPlan& plan, const std::vector<Outcome>& outcomes);  // bites when all of them do
+// Of the looks before and during the fault; bites when each step does. `judge` gets the number of a step and its uses.
+using Judge = std::function<Outcome(std::size_t step, const Json& before, const Json& during)>;
+Effect effect_of(const FaultPlan& plan, const Json& before, const Json& after, const Judge& judge);
 
 }  // namespace capsize

@@ -209,13 +209,7 @@ Outcome outcome(const Step& step, const Json& intended, const Json& before, cons
 }
 
 Effect io_effect(const FaultPlan& plan, const Json& before, const Json& after) {
-  const auto then = uses_of(before);
-  const auto now = uses_of(after);
-  std::vector<Outcome> outcomes;
-  for (std::size_t i = 0; i < now.size() && now.size() == plan.steps.size(); ++i) {
-    outcomes.push_back(outcome(plan.steps[i], plan.intended, i < then.size() ? then[i] : Json::object(), now[i]));
-  }
-  return effect_of(plan, outcomes);
+  return effect_of(plan, before, after, [&](std::size_t i, const Json& then, const Json& now) { return outcome(plan.steps[i], plan.intended, then, now); });
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // A host as a planning fault on cgroups sees it: answers to the looks, as JSON.
 #pragma once
-#include "injector/fault.h"
 #include "injector/targets/process.h"
+#include "tests/injector/plan_fault.h"
 
 namespace capsize::cgroup_test {
 
@@ -60,16 +60,7 @@ inline FaultPlan plan(const char* fault, FakeView& view, Json params, std::set<s
   request.target = {{"pid", "12"}};
   request.target_type = "process";
   request.allow = std::move(allow);
-  asio::io_context io;
-  FaultPlan out;
-  std::exception_ptr problem;
-  asio::co_spawn(io, find_fault(fault)->plan(std::move(request), view), [&](std::exception_ptr error, FaultPlan made) {
-    problem = error;
-    out = std::move(made);
-  });
-  io.run();
-  if (problem) std::rethrow_exception(problem);
-  return out;
+  return test::plan_fault(fault, std::move(request), view);
 }
 
 inline FaultPlan plan(const char* fault, const Json& placed, Json params, std::set<std::string> allow = {}) {

@@ -1,9 +1,6 @@
 // Plans a fault of a machine against a look that a test makes up.
 #pragma once
-#include <catch2/catch.hpp>
-
-#include "injector/base/error.h"
-#include "injector/fault.h"
+#include "tests/injector/plan_fault.h"
 
 namespace capsize::host_plan {
 
@@ -27,18 +24,7 @@ inline FaultPlan plan(const char* fault, FakeView& view, Json params, std::set<s
   request.params = std::move(params);
   request.target_type = "host";
   request.allow = std::move(allow);
-  asio::io_context io;
-  FaultPlan out;
-  std::exception_ptr problem;
-  const FaultType* type = find_fault(fault);
-  REQUIRE(type != nullptr);
-  asio::co_spawn(io, type->plan(std::move(request), view), [&](std::exception_ptr error, FaultPlan made) {
-    problem = error;
-    out = std::move(made);
-  });
-  io.run();
-  if (problem) std::rethrow_exception(problem);
-  return out;
+  return test::plan_fault(fault, std::move(request), view);
 }
 
 inline FaultPlan plan(const char* fault, const Json& look, Json params, std::set<std::string> allow = {}) {

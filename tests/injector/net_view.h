@@ -5,6 +5,7 @@
 
 #include "injector/fault.h"
 #include "injector/net/impairment.h"
+#include "tests/injector/plan_fault.h"
 
 namespace capsize::test {
 
@@ -47,16 +48,7 @@ inline FaultPlan plan_of(const char* fault, const std::string& target_type, Json
   request.target = std::move(target);
   request.allow = std::move(allow);
   request.keep_open = std::move(keep_open);
-  asio::io_context io;
-  FaultPlan out;
-  std::exception_ptr problem;
-  asio::co_spawn(io, type->plan(std::move(request), view), [&](std::exception_ptr error, FaultPlan made) {
-    problem = error;
-    out = std::move(made);
-  });
-  io.run();
-  if (problem) std::rethrow_exception(problem);
-  return out;
+  return test::plan_fault(fault, std::move(request), view);
 }
 
 inline FaultPlan plan_of(const char* fault, const std::string& target_type, Json target, Json params, Json machine = net_machine(), std::set<std::string> allow = {}, std::vector<std::string> keep_open = {}) {

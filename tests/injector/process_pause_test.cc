@@ -3,6 +3,7 @@
 
 #include "injector/fault.h"
 #include "injector/ops/process_ops.h"
+#include "tests/injector/plan_fault.h"
 
 using namespace capsize;
 
@@ -39,18 +40,7 @@ FaultPlan plan(FakeView& view, Json params = Json::object(), Json target = {{"pi
   FaultRequest request;
   request.params = std::move(params);
   request.target = std::move(target);
-  asio::io_context io;
-  FaultPlan out;
-  std::exception_ptr problem;
-  const FaultType* type = find_fault("process.pause");
-  REQUIRE(type != nullptr);
-  asio::co_spawn(io, type->plan(std::move(request), view), [&](std::exception_ptr error, FaultPlan made) {
-    problem = error;
-    out = std::move(made);
-  });
-  io.run();
-  if (problem) std::rethrow_exception(problem);
-  return out;
+  return test::plan_fault("process.pause", std::move(request), view);
 }
 
 FaultPlan plan(const Json& look, Json params = Json::object()) {

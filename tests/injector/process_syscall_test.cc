@@ -29,16 +29,7 @@ FaultPlan plan_calls(const Json& params, const Json& changes = Json::object()) {
   request.target = {{"pid", 12}};
   request.target_type = "process";
   request.seed = 42;
-  asio::io_context io;
-  FaultPlan out;
-  std::exception_ptr problem;
-  asio::co_spawn(io, find_fault(kFault)->plan(std::move(request), view), [&](std::exception_ptr error, FaultPlan made) {
-    problem = error;
-    out = std::move(made);
-  });
-  io.run();
-  if (problem) std::rethrow_exception(problem);
-  return out;
+  return test::plan_fault(kFault, std::move(request), view);
 }
 
 Refusal refused(const Json& params, const Json& changes = Json::object()) {

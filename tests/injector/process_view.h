@@ -4,6 +4,7 @@
 
 #include "injector/fault.h"
 #include "injector/targets/process.h"
+#include "tests/injector/plan_fault.h"
 
 namespace capsize::test {
 
@@ -35,20 +36,5 @@ class ProcessView final : public HostView {
  private:
   std::map<std::string, Json> answers_;
 };
-
-inline FaultPlan plan_fault(const char* fault, FaultRequest request, HostView& view) {
-  const FaultType* type = find_fault(fault);
-  REQUIRE(type != nullptr);
-  asio::io_context io;
-  FaultPlan out;
-  std::exception_ptr problem;
-  asio::co_spawn(io, type->plan(std::move(request), view), [&](std::exception_ptr error, FaultPlan made) {
-    problem = error;
-    out = std::move(made);
-  });
-  io.run();
-  if (problem) std::rethrow_exception(problem);
-  return out;
-}
 
 }  // namespace capsize::test

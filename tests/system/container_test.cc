@@ -11,12 +11,6 @@ using namespace capsize::process_test;
 
 namespace {
 
-std::vector<int> pids_of(const FaultPlan& plan) {
-  std::vector<int> out;
-  for (const Step& step : plan.steps) out.push_back(step.apply.args["identity"]["pid"]);
-  return out;
-}
-
 bool is_in(const std::vector<int>& pids, int pid) { return std::find(pids.begin(), pids.end(), pid) != pids.end(); }
 
 // What a client in the namespace of `pid` meets at a port of its loopback: 0, or errno.

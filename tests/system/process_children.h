@@ -16,6 +16,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "injector/fault.h"
 #include "injector/ops/process_ops.h"
@@ -229,6 +231,34 @@ class Program {
  private:
   std::filesystem::path folder_;
 };
+
+// So many threads that count without rest.
+inline int spin(Shared& shared, int threads) {
+  for (int i = 1; i < threads; ++i) {
+    std::thread([&shared] {
+      for (;;) shared.beats.fetch_add(1, std::memory_order_relaxed);
+    }).detach();
+  }
+  shared.word = 1;
+  for (;;) shared.beats.fetch_add(1, std::memory_order_relaxed);
+}
+
+inline std::vector<int> pids_of(const FaultPlan& plan) {
+  std::vector<int> out;
+  for (const Step& step : plan.steps) out.push_back(step.apply.args["identity"]["pid"]);
+  return out;
+}
+
+// Its exit code, when it has ended in time; negative: it has not, or by a signal.
+inline int exit_code_of(Child& child) {
+  Control control;
+  std::optional<int> status;
+  control.until([&] {
+    status = child.poll();
+    return status.has_value();
+  });
+  return status && WIFEXITED(*status) ? WEXITSTATUS(*status) : -1;
+}
 
 inline std::string states(int pid) { return count_states(ProcFs().threads(pid)).dump(); }
 inline bool all_in(int pid, char state) {

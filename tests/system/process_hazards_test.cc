@@ -129,13 +129,7 @@ TEST_CASE("another user's process takes a privilege, which every fault names", "
     }
     return 0;
   });
-  std::optional<int> status;
-  REQUIRE(control.until([&] {
-    status = stranger.poll();
-    return status.has_value();
-  }));
-  REQUIRE(WIFEXITED(*status));
-  CHECK(WEXITSTATUS(*status) == 0);
+  CHECK(exit_code_of(stranger) == 0);
   CHECK(runs(target.pid()));
 }
 

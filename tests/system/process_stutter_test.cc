@@ -10,17 +10,6 @@ using namespace capsize::process_test;
 
 namespace {
 
-// So many threads that count without rest.
-int spin(Shared& shared, int threads) {
-  for (int i = 1; i < threads; ++i) {
-    std::thread([&shared] {
-      for (;;) shared.beats.fetch_add(1, std::memory_order_relaxed);
-    }).detach();
-  }
-  shared.word = 1;
-  for (;;) shared.beats.fetch_add(1, std::memory_order_relaxed);
-}
-
 int beat(Shared& shared) {
   shared.word = 1;
   for (;;) {

@@ -15,12 +15,6 @@ using namespace capsize::process_test;
 
 namespace {
 
-std::vector<int> pids_of(const FaultPlan& plan) {
-  std::vector<int> out;
-  for (const Step& step : plan.steps) out.push_back(step.apply.args["identity"]["pid"]);
-  return out;
-}
-
 // A cgroup of this test's own, in the version 2 hierarchy; empty path: there is none to make one in.
 class Cgroup {
  public:
@@ -231,11 +225,5 @@ TEST_CASE("without the privilege to look at all processes, none is selected by i
       return problem.kind() == ErrorKind::privilege ? 0 : 13;
     }
   });
-  std::optional<int> status;
-  REQUIRE(control.until([&] {
-    status = stranger.poll();
-    return status.has_value();
-  }));
-  REQUIRE(WIFEXITED(*status));
-  CHECK(WEXITSTATUS(*status) == 0);
+  CHECK(exit_code_of(stranger) == 0);
 }

@@ -15,17 +15,6 @@ using namespace capsize::process_test;
 
 namespace {
 
-// So many threads that never rest.
-int spin(Shared& shared, int threads) {
-  for (int i = 1; i < threads; ++i) {
-    std::thread([&shared] {
-      for (;;) shared.beats.fetch_add(1, std::memory_order_relaxed);
-    }).detach();
-  }
-  shared.word = 1;
-  for (;;) shared.beats.fetch_add(1, std::memory_order_relaxed);
-}
-
 // So many threads that mostly sleep, as those of a server.
 int idle(Shared& shared, int threads) {
   const auto beat = [&shared] {
@@ -287,14 +276,7 @@ TEST_CASE("another user's process needs a privilege, and the message names it", 
     if (applied.held) applied.held->release();
     return control.undo(plan.steps[0].undo).state == UndoState::undone ? 0 : 16;
   });
-  std::optional<int> status;
-  Control control;
-  REQUIRE(control.until([&] {
-    status = stranger.poll();
-    return status.has_value();
-  }));
-  REQUIRE(WIFEXITED(*status));
-  CHECK(WEXITSTATUS(*status) == 0);
+  CHECK(exit_code_of(stranger) == 0);
   CHECK(runs(target.pid()));
 }
 

@@ -1,0 +1,26 @@
+// Plans a fault against a host that a test makes up.
+#pragma once
+#include <catch2/catch.hpp>
+
+#include "injector/base/error.h"
+#include "injector/fault.h"
+
+namespace capsize::test {
+
+// Throws what the plan throws.
+inline FaultPlan plan_fault(const char* fault, FaultRequest request, HostView& view) {
+  const FaultType* type = find_fault(fault);
+  REQUIRE(type != nullptr);
+  asio::io_context io;
+  FaultPlan out;
+  std::exception_ptr problem;
+  asio::co_spawn(io, type->plan(std::move(request), view), [&](std::exception_ptr error, FaultPlan made) {
+    problem = error;
+    out = std::move(made);
+  });
+  io.run();
+  if (problem) std::rethrow_exception(problem);
+  return out;
+}
+
+}  // namespace capsize::test
