@@ -38,6 +38,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kMeasure
 }};
 
 void flatten(const Json& json, const std::string& prefix, std::string& out) {
+  if (json.is_array() && json.size() == 1) return flatten(json.front(), prefix, out);  // of one thing no number is worth saying
   if (json.is_structured() && !json.empty()) {
     for (const auto& [key, value] : json.items()) flatten(value, prefix.empty() ? key : prefix + "." + key, out);
     return;

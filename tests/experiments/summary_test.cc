@@ -5,6 +5,12 @@
 
 namespace capsize {
 
+TEST_CASE("what was measured is said flat, and of one thing without its number", "[report]") {
+  CHECK(flat(Json::parse(R"({"groups": [{"periods": 20, "share": 0.02}]})")) == "groups.periods 20, groups.share 2 %");
+  CHECK(flat(Json::parse(R"({"states": [3, 4]})")) == "states.0 3, states.1 4");
+  CHECK(flat(nullptr).empty());
+}
+
 TEST_CASE("values are told with their unit and without noise", "[report]") {
   CHECK(plain_value("ratio", 0.2014) == "20.1 %");
   CHECK(plain_value("ratio", 1) == "100 %");
