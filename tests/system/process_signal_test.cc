@@ -33,6 +33,15 @@ int supervise(Shared& shared, bool again) {
 
 Effect effect_of(Control& control, const char* fault, const FaultPlan& plan, const Json& before) { return find_fault(fault)->effect(plan, before, control.look(plan.observe)); }
 
+Effect once_it_bites(Control& control, const char* fault, const FaultPlan& plan, const Json& before) {
+  Effect effect;
+  CHECK(control.until([&] {
+    effect = effect_of(control, fault, plan, before);
+    return effect.bites;
+  }));
+  return effect;
+}
+
 std::vector<TargetProcess> running(const Program& program) { return select_processes({{}, {}, {}, program.path(), {}, {}, {}, {}}, ProcFs()).processes; }
 
 }  // namespace
@@ -72,11 +81,7 @@ TEST_CASE("a killed server that nobody starts again is reported as that, with wh
   const FaultPlan plan = control.plan("process.kill", {{"listens_on", shared->word.load()}}, {{"signal", "TERM"}}, kIrreversible);
   const Json before = control.look(plan.observe);
   control.apply(plan.steps[0].apply);
-  Effect effect;
-  CHECK(control.until([&] {
-    effect = effect_of(control, "process.kill", plan, before);
-    return effect.bites;
-  }));
+  const Effect effect = once_it_bites(control, "process.kill", plan, before);
   CHECK(effect.measured["successors"].empty());
   const UndoResult result = control.undo(plan.steps[0].undo);
   CHECK(result.state == UndoState::nothing_to_undo);
@@ -117,11 +122,7 @@ TEST_CASE("of several that one was chosen from the others have not taken its pla
   const FaultPlan plan = control.plan("process.kill", {{"exe", program.path()}, {"match", "one"}}, {{"restart", {program.path(), "601"}}}, kIrreversible);
   const Json before = control.look(plan.observe);
   control.apply(plan.steps[0].apply);
-  Effect effect;
-  CHECK(control.until([&] {
-    effect = effect_of(control, "process.kill", plan, before);
-    return effect.bites;
-  }));
+  const Effect effect = once_it_bites(control, "process.kill", plan, before);
   CHECK(effect.measured["successors"].empty());
   const UndoResult result = control.undo(plan.steps[0].undo);
   INFO(result.because);
