@@ -128,11 +128,14 @@ TEST_CASE("of several that one was chosen from the others have not taken its pla
   INFO(result.because);
   CHECK(result.state == UndoState::undone);
   CHECK(result.because.find("has started process") != std::string::npos);
-  std::vector<std::unique_ptr<Child>> started;
-  for (const TargetProcess& process : running(program)) {
-    if (ProcFs().arguments(process.pid) == std::vector<std::string>{"601"}) started.push_back(std::make_unique<Child>(process.pid));
-  }
-  CHECK(started.size() == 1);
+  int started = 0;
+  CHECK(control.until([&] {  // a program just begun has no arguments yet
+    for (const TargetProcess& process : running(program)) {
+      if (ProcFs().arguments(process.pid) == std::vector<std::string>{"601"}) started = process.pid;
+    }
+    return started != 0;
+  }));
+  const Child ours(started);
 }
 
 TEST_CASE("an undo waits a moment for a process that is on its way out", "[process.kill]") {
