@@ -131,7 +131,8 @@ Task<std::unique_ptr<Bearer>> Bearer::start(Clock& clock, std::string id, Json o
   const auto answer = co_await std::move(work);
   if (answer && !*answer) {  // its end is heard before it can be reaped
     auto ending = within<void>(clock, std::chrono::seconds(2), wait_for_end(bearer->child_.pidfd.get()));
-    [[maybe_unused]] const auto ended = co_await std::move(ending);
+    const bool ended = co_await std::move(ending);
+    if (!ended) kill_child(bearer->child_);
     throw ended_early(bearer->child_);
   }
   if (!answer && !begun) throw Error(ErrorKind::unavailable, fmt::format("the process that bears the burden did not begin within {}", show(kTakeUpLimit)), "the machine is too busy: try again");
