@@ -131,7 +131,7 @@ Task<std::unique_ptr<Bearer>> Bearer::start(Clock& clock, std::string id, Json o
   const auto answer = co_await std::move(work);
   if (answer && !*answer) {  // its end is heard before it can be reaped
     auto ending = within<void>(clock, std::chrono::seconds(2), wait_for_end(bearer->child_.pidfd.get()));
-    const bool ended = co_await std::move(ending);
+    const auto ended = co_await std::move(ending);
     if (!ended) kill_child(bearer->child_);
     throw ended_early(bearer->child_);
   }
