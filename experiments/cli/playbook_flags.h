@@ -1,4 +1,4 @@
-// The flags by which every command that reads a playbook gets its variables.
+// The flags by which every command that reads a playbook gets its variables, and by which one that draws lots gets its chance.
 #pragma once
 #include <cstdint>
 #include <map>

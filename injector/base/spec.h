@@ -105,9 +105,9 @@ class Spec final : public AnySpec {
   }
 
   // For JSON that has been validated (a checked playbook, an op from the journal): the first problem is thrown as Error::refused.
-  P parse_or_throw(const Json& object, const std::vector<std::string>& also_known = {}) const {
+  P parse_or_throw(const Json& object) const {
     Diagnostics diagnostics;
-    P out = parse(object, "", also_known, diagnostics);
+    P out = parse(object, "", {}, diagnostics);
     if (!diagnostics.ok()) {
       const Diagnostic& first = diagnostics.all().front();
       throw Error(ErrorKind::refused, (first.pointer.empty() ? "/" : first.pointer) + ": " + first.fact, first.remedy);

@@ -89,7 +89,7 @@ void refuse_tighter_limit(const Placement& placement, double share) {
 }
 
 Task<FaultPlan> plan_cpu(FaultRequest request, HostView& host) {
-  const CpuParams params = cpu_params().parse_or_throw(request.params, {"capsize_pids"});
+  const CpuParams params = cpu_params().parse_or_throw(request.params);
   const CgroupAim aim = co_await aim_at_cgroups(std::move(request), Controller::cpu, host);
   FaultPlan plan;
   for (const Placement& placement : aim.placements) {

@@ -35,7 +35,7 @@ Step step_of(const TargetProcess& process, const Json& look) {
 }
 
 Task<FaultPlan> plan_fds(FaultRequest request, HostView& host) {
-  const FdsParams params = fds_params().parse_or_throw(request.params, {"capsize_pids"});
+  const FdsParams params = fds_params().parse_or_throw(request.params);
   const ChosenProcesses chosen = co_await choose_processes(request, host);
   const Json answer = co_await host.inspect(query_of(chosen, params.spare, false));
   const auto looks = answer.at("processes").get<std::vector<Json>>();

@@ -131,7 +131,7 @@ std::string words(const IoParams& params, const Json& disks) {
 }
 
 Task<FaultPlan> plan_io(FaultRequest request, HostView& host) {
-  const IoParams params = io_params().parse_or_throw(request.params, {"capsize_pids"});
+  const IoParams params = io_params().parse_or_throw(request.params);
   if (!params.read && !params.write) throw Error(ErrorKind::refused, "neither \"read\" nor \"write\" says how fast", "write one of them, or both, as \"read\": \"1MiB/s\"");
   Json disk_query = Json::object();
   if (params.path) disk_query["path"] = *params.path;

@@ -23,7 +23,7 @@ const Spec<KillParams>& kill_params() {
 const AnySpec& kill_spec() { return kill_params(); }
 
 Task<FaultPlan> plan_kill(FaultRequest request, HostView& host) {
-  const KillParams params = kill_params().parse_or_throw(request.params, {"capsize_pids"});
+  const KillParams params = kill_params().parse_or_throw(request.params);
   const int signal = params.signal.number;
   if (stops_by_default(signal)) throw Error(ErrorKind::refused, signal_name(signal) + " stops a process, and nobody would continue it", "use process.pause");
   const ChosenProcesses chosen = co_await choose_processes(request, host);

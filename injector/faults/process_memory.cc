@@ -110,7 +110,7 @@ LimitChange change_of(const Placement& placement, std::uint64_t set) {
 }
 
 Task<FaultPlan> plan_memory(FaultRequest request, HostView& host) {
-  const MemoryParams params = memory_params().parse_or_throw(request.params, {"capsize_pids"});
+  const MemoryParams params = memory_params().parse_or_throw(request.params);
   const auto allow = request.allow;
   const CgroupAim aim = co_await aim_at_cgroups(std::move(request), Controller::memory, host);
   FaultPlan plan;

@@ -94,7 +94,7 @@ Pause decide(const Json& look, const TargetProcess& process, PauseMethod method)
 }
 
 Task<FaultPlan> plan_pause(FaultRequest request, HostView& host) {
-  const PauseParams params = pause_params().parse_or_throw(request.params, {"capsize_pids"});
+  const PauseParams params = pause_params().parse_or_throw(request.params);
   const ChosenProcesses chosen = co_await choose_processes(request, host);
   FaultPlan plan;
   std::string how;

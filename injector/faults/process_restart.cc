@@ -34,7 +34,7 @@ const Spec<RestartParams>& restart_params() {
 const AnySpec& restart_spec() { return restart_params(); }
 
 Task<FaultPlan> plan_restart(FaultRequest request, HostView& host) {
-  const RestartParams params = restart_params().parse_or_throw(request.params, {"capsize_pids"});
+  const RestartParams params = restart_params().parse_or_throw(request.params);
   const std::string signal = signal_name(params.signal.number);
   if (!ends_by_default(params.signal.number)) throw Error(ErrorKind::refused, signal + " ends no process", "write \"SIGTERM\" or \"SIGKILL\"");
   if (request.target.contains("pid")) {

@@ -42,7 +42,7 @@ const Spec<StutterParams>& stutter_params() {
 const AnySpec& stutter_spec() { return stutter_params(); }
 
 Task<FaultPlan> plan_stutter(FaultRequest request, HostView& host) {
-  const StutterParams params = stutter_params().parse_or_throw(request.params, {"capsize_pids"});
+  const StutterParams params = stutter_params().parse_or_throw(request.params);
   const ChosenProcesses chosen = co_await choose_processes(request, host);
   FaultPlan plan;
   Json identities = Json::array();

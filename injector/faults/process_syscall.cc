@@ -69,7 +69,7 @@ std::string in_words(const SyscallParams& params, const std::string& who) {
 }
 
 Task<FaultPlan> plan_syscall(FaultRequest request, HostView& host) {
-  const SyscallParams params = syscall_params().parse_or_throw(request.params, {"capsize_pids"});
+  const SyscallParams params = syscall_params().parse_or_throw(request.params);
   const ChosenProcesses chosen = co_await choose_processes(request, host);
   if (chosen.processes.size() > kMostProcesses) throw Error(ErrorKind::refused, fmt::format("{}: more than {} would be traced", chosen.words, kMostProcesses), "select less, as by \"match\": \"one\"");
   FaultPlan plan;

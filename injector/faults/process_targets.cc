@@ -154,7 +154,6 @@ Task<ChosenProcesses> choose_processes(FaultRequest request, HostView& host) {
   Op query;
   query.type = request.target_type == "container" ? "container.identify" : "process.identify";
   query.args = request.target;
-  if (request.params.contains("capsize_pids")) query.args["capsize_pids"] = request.params["capsize_pids"];
   const Json answer = co_await host.inspect(query);
   co_return choose_among(request, answer);
 }

@@ -60,7 +60,7 @@ void refuse_strangers(const LimitStep& step, const CgroupFolder& cgroup) {
   const ProcFs proc;
   const auto members = cgroup.processes_below();
   for (const int pid : members) {
-    const std::string forbidden = pid > 0 ? never_a_target(pid, {}, proc) : "";
+    const std::string forbidden = pid > 0 ? never_a_target(pid, proc) : "";
     if (!forbidden.empty()) throw Error(ErrorKind::changed, fmt::format("{} has come to be in cgroup {}", forbidden, cgroup.ref().folder), "nothing was done to it");
   }
   const auto strangers = step.whole ? std::vector<int>() : strangers_among(members, step.processes, proc);

@@ -1,7 +1,6 @@
 // container.identify: which containers a name or a label means, by their runtime's word, and which processes and namespaces those have, by
 // the kernel's. The runtime's command line is only asked; it changes nothing.
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -126,26 +125,25 @@ Task<TargetProcess> first_process(Command command, ContainerState container, Clo
 }
 
 Json network_of(const TargetProcess& init, const ProcFs& proc) {
-  struct stat info = {};
-  if (::stat(proc.path(init.pid, "ns/net").c_str(), &info) != 0) throw system_error(errno, fmt::format("the network namespace of {}", describe(init)), "run capsize there as root or with CAP_SYS_PTRACE");
-  return info.st_ino;
+  const auto inode = proc.namespace_of(init.pid, "net");
+  if (!inode) throw system_error(errno, fmt::format("the network namespace of {}", describe(init)), "run capsize there as root or with CAP_SYS_PTRACE");
+  return *inode;
 }
 
 // The host is where process 1 is: the agent itself may have been put into another network. Out of sight: not known to be.
 bool is_network_of_host(const Json& inode, const ProcFs& proc) {
-  struct stat info = {};
-  return ::stat(proc.path(1, "ns/net").c_str(), &info) == 0 && inode == info.st_ino;
+  const auto host = proc.namespace_of(1, "net");
+  return host && inode == *host;
 }
 
 Task<Json> look(Json args, OpContext& context) {
-  const std::vector<int> capsize_pids = capsize_pids_of(args);
-  const ContainerParams params = container_params().parse_or_throw(args, {"capsize_pids"});
+  const ContainerParams params = container_params().parse_or_throw(args);
   const Found found = co_await find_containers(params, context.clock);
   const ProcFs proc;
   Json answer = {{"that", params.label ? "with the label " + printable(*params.label) : "of the name " + params.name->text}, {"containers", Json::array()}};
   for (const ContainerState& container : found.containers) {
     const TargetProcess init = co_await first_process(found.command, container, context.clock);
-    Json one = look_at_processes(processes_of_container(container, init, proc), capsize_pids, context);
+    Json one = look_at_processes(processes_of_container(container, init, proc), context);
     one["name"] = container.name;
     one["id"] = container.id;
     one["first"] = to_json(init);

@@ -3,15 +3,12 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -23,8 +20,6 @@
 
 namespace capsize {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxConnections = 200;
 // Programs that carry a person's or a program's session: every connection of theirs above us is one by which we are controlled.
@@ -44,26 +39,12 @@ std::string text_of(const std::string& file) {
   return out.str();
 }
 
-std::uint64_t place_of(const ProcFs& proc, int pid) {
-  struct stat entry = {};
-  return ::stat(proc.path(pid, "ns/net").c_str(), &entry) == 0 ? entry.st_ino : 0;
-}
-
 // By inode; of the descriptors below `most` only.
 std::set<std::uint64_t> sockets_of(const ProcFs& proc, int pid, int most) {
   std::set<std::uint64_t> out;
-  std::error_code problem;
-  for (const auto& entry : fs::directory_iterator(proc.path(pid, "fd"), problem)) {
-    int number = 0;
-    const std::string name = entry.path().filename().string();
-    std::from_chars(name.data(), name.data() + name.size(), number);
-    std::error_code gone;
-    const std::string link = fs::read_symlink(entry.path(), gone).string();
-    constexpr std::string_view kStart = "socket:[";
-    if (gone || number >= most || !link.starts_with(kStart)) continue;
-    std::uint64_t inode = 0;
-    std::from_chars(link.data() + kStart.size(), link.data() + link.size(), inode);
-    if (inode != 0) out.insert(inode);
+  const OpenFiles files = proc.open_files(pid);
+  for (const auto& [number, inode] : files.socket_of) {
+    if (number < most && inode != 0) out.insert(inode);
   }
   return out;
 }
@@ -85,7 +66,7 @@ void add_connections(std::vector<Connection>& out, const ProcFs& proc, int pid, 
   for (const TcpTableEntry& socket : tables_of(proc, pid)) {
     if (socket.listens || !wanted.contains(socket.inode) || out.size() >= kMaxConnections) continue;
     if (which == Which::from_elsewhere && (is_loopback(socket.peer.address) || socket.peer.address == socket.local.address)) continue;
-    out.push_back({what, socket.local, socket.peer, place_of(proc, pid)});
+    out.push_back({what, socket.local, socket.peer, proc.namespace_of(pid, "net").value_or(0)});
   }
 }
 
@@ -102,11 +83,9 @@ bool is_capsize(const ProcFs& proc, int self, int pid) {
 
 std::vector<int> children_of(const ProcFs& proc, int parent) {
   std::vector<int> out;
-  std::error_code problem;
-  for (const auto& entry : fs::directory_iterator(fs::path(proc.path(parent, "")).parent_path().parent_path(), problem)) {
-    const auto pid = parse_pid(entry.path().filename().string());
-    const auto stat = pid ? proc.stat(*pid) : std::nullopt;
-    if (stat && stat->parent == parent) out.push_back(*pid);
+  for (const int pid : proc.pids()) {
+    const auto stat = proc.stat(pid);
+    if (stat && stat->parent == parent) out.push_back(pid);
   }
   return out;
 }
@@ -160,10 +139,10 @@ Json find_control_path(const ProcFs& proc, int self, const std::string& ssh_sess
   std::vector<Connection> found;
   add_ancestors(found, proc, self);
   if (auto session = ssh_connection(ssh_session)) {
-    session->place = place_of(proc, self);
+    session->place = proc.namespace_of(self, "net").value_or(0);
     found.push_back(std::move(*session));
   }
-  Json answer = {{"connections", Json::array()}, {"resolvers", Json::array()}, {"namespace", place_of(proc, self)}};
+  Json answer = {{"connections", Json::array()}, {"resolvers", Json::array()}, {"namespace", proc.namespace_of(self, "net").value_or(0)}};
   std::set<std::string> seen;
   for (const Connection& connection : found) {
     Json one = {{"what", connection.what}, {"protocol", "tcp"}, {"local", to_json(connection.local)}, {"peer", to_json(connection.peer)}, {"namespace", connection.place}};

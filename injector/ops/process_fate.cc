@@ -1,13 +1,9 @@
 // process.fate and process.revive: what became of processes that were sent a signal, and that somebody takes their place.
-#include <dirent.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <map>
-#include <memory>
 #include <set>
 
 #include "injector/netlink/network_namespace.h"
@@ -199,20 +195,6 @@ Task<UndoResult> undo_signal(Json args, OpContext& context) {
   co_return result;
 }
 
-std::set<std::uint64_t> sockets_of(int pid, const ProcFs& proc) {
-  std::set<std::uint64_t> out;
-  const std::string folder = proc.path(pid, "fd");
-  const std::unique_ptr<DIR, int (*)(DIR*)> files(::opendir(folder.c_str()), ::closedir);
-  if (!files) return out;
-  while (const dirent* entry = ::readdir(files.get())) {
-    char target[64] = {};
-    if (::readlink((folder + "/" + entry->d_name).c_str(), target, sizeof target - 1) < 0) continue;
-    const std::string link(target);
-    if (link.starts_with("socket:[")) out.insert(std::strtoull(link.c_str() + 8, nullptr, 10));
-  }
-  return out;
-}
-
 }  // namespace
 
 bool has_no_successor(const SignalOrder& order) { return order.target_type != "container" && order.target.contains("pid"); }
@@ -241,17 +223,16 @@ std::vector<std::string> listening_points(const std::vector<TargetProcess>& proc
   std::map<std::uint64_t, std::vector<TcpSocket>> by_namespace;
   std::set<std::string> out;
   for (const TargetProcess& process : processes) {
-    struct stat place = {};
-    const std::string path = proc.path(process.pid, "ns/net");
-    if (::stat(path.c_str(), &place) != 0) continue;
+    const auto place = proc.namespace_of(process.pid, "net");
+    if (!place) continue;
     try {
-      if (by_namespace.count(place.st_ino) == 0) by_namespace[place.st_ino] = list_tcp_sockets(look_up_network_namespace(path), {TcpState::listen});
+      if (by_namespace.count(*place) == 0) by_namespace[*place] = list_tcp_sockets(look_up_network_namespace(proc.path(process.pid, "ns/net")), {TcpState::listen});
     } catch (const Error&) {
       continue;
     }
-    const auto held = sockets_of(process.pid, proc);
-    for (const TcpSocket& socket : by_namespace[place.st_ino]) {
-      if (held.count(socket.inode) > 0) out.insert(show(Address{show(socket.local), socket.local_port}));
+    const OpenFiles files = proc.open_files(process.pid);
+    for (const TcpSocket& socket : by_namespace[*place]) {
+      if (files.holds_socket(socket.inode)) out.insert(show(Address{show(socket.local), socket.local_port}));
     }
   }
   return {out.begin(), out.end()};

@@ -54,10 +54,10 @@ Json tracer_json(const std::vector<ThreadLook>& threads, const ProcFs& proc) {
 
 // In one order, whatever the machine says: a plan repeats.
 Task<Json> look_identify(Json args, OpContext& context) {
-  const ProcessParams params = process_params().parse_or_throw(args, {"capsize_pids"});
+  const ProcessParams params = process_params().parse_or_throw(args);
   const ProcFs proc;
   const SelectedProcesses selected = select_processes(params, proc);
-  co_return look_at_processes(selected, capsize_pids_of(args), context);
+  co_return look_at_processes(selected, context);
 }
 
 struct Sample {
@@ -113,17 +113,7 @@ Task<Json> look_state(Json args, OpContext& context) {
 
 }  // namespace
 
-std::vector<int> capsize_pids_of(const Json& args) {
-  std::vector<int> out;
-  if (!args.contains("capsize_pids")) return out;
-  if (!args["capsize_pids"].is_array()) throw Error(ErrorKind::bug, "capsize_pids is not a list");
-  for (const Json& pid : args["capsize_pids"]) {
-    if (const auto number = parse_pid(pid.dump())) out.push_back(*number);
-  }
-  return out;
-}
-
-Json look_at_processes(const SelectedProcesses& selected, const std::vector<int>& capsize_pids, const OpContext& context) {
+Json look_at_processes(const SelectedProcesses& selected, const OpContext& context) {
   if (selected.processes.size() > kMaxSelected) {
     throw Error(ErrorKind::refused, fmt::format("{} processes {}: more than {}", selected.processes.size(), selected.that, kMaxSelected), "select less");
   }
@@ -131,7 +121,7 @@ Json look_at_processes(const SelectedProcesses& selected, const std::vector<int>
   Json answer = {{"that", selected.that}, {"found", Json::array()}};
   for (const TargetProcess& process : selected.processes) {
     const auto threads = proc.threads(process.pid);
-    Json look = {{"never_a_target", never_a_target(process.pid, capsize_pids, proc)}, {"identity", to_json(process)}};
+    Json look = {{"never_a_target", never_a_target(process.pid, proc)}, {"identity", to_json(process)}};
     look["threads"] = threads.size();
     look["states"] = count_states(threads);
     look["ended"] = has_ended(threads);
@@ -164,7 +154,7 @@ ProvenProcess prove_same(TargetProcess process) {
   Sameness same = proc.same_process(process);
   if (same.answer == Proof::no) throw Error(ErrorKind::changed, same.because, "plan again: nothing was done to it");
   if (same.answer == Proof::cannot_tell) throw Error(ErrorKind::unavailable, same.because, "nothing was done, since it may be another process");
-  const std::string forbidden = never_a_target(process.pid, {}, proc);
+  const std::string forbidden = never_a_target(process.pid, proc);
   if (!forbidden.empty()) throw Error(ErrorKind::refused, forbidden, "choose another process");
   if (has_ended(proc.threads(process.pid))) throw Error(ErrorKind::changed, describe(process) + " has ended", "plan again: nothing was done to it");
   ProvenProcess out;

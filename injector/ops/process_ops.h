@@ -21,10 +21,8 @@ OpType process_rhythm();
 OpType process_stop();
 OpType process_continue();
 
-std::vector<int> capsize_pids_of(const Json& args);  // args["capsize_pids"]: processes that the caller knows to be parts of capsize
-
 // What process.identify answers: {"that", "found": [{"identity", "never_a_target", "ended", "stopped", "tracer", "trace", "signal", ...}]}.
-Json look_at_processes(const SelectedProcesses& selected, const std::vector<int>& capsize_pids, const OpContext& context);
+Json look_at_processes(const SelectedProcesses& selected, const OpContext& context);
 
 // The process of args["identity"], proven to be the same at this moment and not stopped. Throws Error: changed (ended, replaced, stopped
 // or traced since it was planned), unavailable (cannot tell), refused (never a target).

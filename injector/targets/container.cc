@@ -1,7 +1,6 @@
 #include "injector/targets/container.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <charconv>
@@ -19,12 +18,6 @@ Rule<std::optional<std::string>> a_label() {
             return Mistake{"\"" + printable(*label, 60) + "\" is not a label", "write its name, or name and value, as \"app=auth\""};
           },
           {{"pattern", "^[^=-]"}}};
-}
-
-std::optional<std::uint64_t> pid_namespace(const std::string& path) {
-  struct stat info = {};
-  if (::stat(path.c_str(), &info) != 0) return std::nullopt;
-  return info.st_ino;
 }
 
 // "libpod-ID.scope", "docker-ID.scope", "libpod-ID", "ID"; not "libpod-conmon-ID.scope", where its monitor is.
@@ -125,15 +118,15 @@ SelectedProcesses processes_of_container(const ContainerState& container, const 
     });
     return out;
   }
-  const auto inside = pid_namespace(proc.path(init.pid, "ns/pid"));
-  const auto own = pid_namespace(proc.root() + "/self/ns/pid");
+  const auto inside = proc.namespace_of(init.pid, "pid");
+  const auto own = proc.own_namespace("pid");
   if (!inside || !own) throw Error(ErrorKind::privilege, fmt::format("container {}: its namespaces cannot be seen", container.name), "run capsize there as root or with CAP_SYS_PTRACE");
   if (*inside == *own) {
     throw Error(ErrorKind::refused, fmt::format("container {} has neither a cgroup nor a pid namespace of its own: its processes cannot be told from those of the host", container.name),
                 "aim at its processes by \"pid_file\", \"listens_on\" or \"exe\"");
   }
   out.processes = processes_that(out.that, proc, [inside, &proc](int pid) {
-    const auto theirs = pid_namespace(proc.path(pid, "ns/pid"));
+    const auto theirs = proc.namespace_of(pid, "pid");
     if (theirs) return *theirs == *inside ? Proof::yes : Proof::no;
     return errno == ENOENT || errno == ESRCH ? Proof::no : when_out_of_sight(pid, proc);
   });

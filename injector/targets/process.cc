@@ -217,8 +217,7 @@ TargetProcess ProcFs::identify(int pid) const {
   if (!look) throw no_such_process(pid);
   out.boot_id = boot_id();
   if (out.boot_id.empty()) throw Error(ErrorKind::unavailable, "the id of this boot cannot be read from " + root_ + "/sys/kernel/random/boot_id", "mount /proc");
-  struct stat name_space = {};
-  if (::stat((root_ + "/self/ns/pid").c_str(), &name_space) == 0) out.pid_namespace = name_space.st_ino;
+  out.pid_namespace = own_namespace("pid").value_or(0);
   out.pid = pid;
   out.start_ticks = look->start_ticks;
   out.exe = exe(pid);
@@ -232,9 +231,7 @@ Sameness ProcFs::same_process(const TargetProcess& process) const {
   const std::string boot = boot_id();
   if (boot.empty()) return {Proof::cannot_tell, "the id of this boot cannot be read", {}};
   if (boot != process.boot_id) return {Proof::no, fmt::format("{} ended when the machine was restarted", describe(process)), {}};
-  struct stat name_space = {};
-  const bool known = ::stat((root_ + "/self/ns/pid").c_str(), &name_space) == 0;
-  if (process.pid_namespace != 0 && (!known || name_space.st_ino != process.pid_namespace)) {
+  if (process.pid_namespace != 0 && own_namespace("pid") != process.pid_namespace) {
     return {Proof::cannot_tell, fmt::format("{} is one of another pid namespace: from here its number means another process", describe(process)), {}};
   }
   try {
@@ -306,13 +303,12 @@ int ProcFs::pid_from_file(const std::string& file_path) const {
 
 bool is_kernel_thread(const ProcStat& look) { return (look.flags & kKernelThreadFlag) != 0; }
 
-std::string never_a_target(int pid, const std::vector<int>& capsize_pids, const ProcFs& proc) {
-  const auto is_among = [pid](const std::vector<int>& pids) { return std::find(pids.begin(), pids.end(), pid) != pids.end(); };
+std::string never_a_target(int pid, const ProcFs& proc) {
   const int self = ::getpid();
   if (pid == 1) return "process 1 is the first process of this machine or container";
   if (pid == self) return fmt::format("process {} is capsize itself", pid);
-  if (is_among(capsize_pids)) return fmt::format("process {} is a part of capsize", pid);
-  if (is_among(proc.ancestors(self))) return fmt::format("process {} is an ancestor of capsize: without it nobody would undo", pid);
+  const auto ancestors = proc.ancestors(self);
+  if (std::find(ancestors.begin(), ancestors.end(), pid) != ancestors.end()) return fmt::format("process {} is an ancestor of capsize: without it nobody would undo", pid);
   const auto look = proc.stat(pid);
   if (look && is_kernel_thread(*look)) return fmt::format("process {} ({}) is a thread of the kernel", pid, printable(look->comm, 64));
   const auto ours = proc.exe(self);

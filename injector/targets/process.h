@@ -85,6 +85,15 @@ struct ThreadLook {
   bool stop_pending = false;
 };
 
+// What /proc/PID/fd says.
+struct OpenFiles {
+  int error = 0;                                // errno, where it cannot be listed
+  bool partly = false;                          // some of it is out of sight
+  std::map<int, std::uint64_t> socket_of = {};  // each descriptor: the inode of its socket; 0: it is none
+  bool gone() const;
+  bool holds_socket(std::uint64_t inode) const;
+};
+
 enum class Proof { yes, no, cannot_tell };
 std::string_view to_string(Proof answer);
 
@@ -109,6 +118,10 @@ class ProcFs {
 
   std::vector<int> pids() const;                                        // of all processes, in order
   std::map<std::string, std::string> cgroups(int pid) const;            // empty: gone, or out of sight
+  OpenFiles open_files(int pid) const;
+  // The inode of one of its namespaces: "net", "pid", "mnt"; nothing: gone, or out of sight, as errno says.
+  std::optional<std::uint64_t> namespace_of(int pid, std::string_view kind) const;
+  std::optional<std::uint64_t> own_namespace(std::string_view kind) const;
   std::optional<std::vector<std::string>> arguments(int pid) const;     // without the program's name; nothing: out of sight, or too long
 
   Sameness same_process(const TargetProcess& process) const;  // never throws Error
@@ -129,8 +142,8 @@ bool is_kernel_thread(const ProcStat& look);
 // Whether what is known of two looks is one process: the same boot, number, start, pidfs inode and pid namespace.
 bool same_identity(const TargetProcess& one, const TargetProcess& other);
 
-// Why nothing may be done to `pid`, as a sentence; empty: it may be a target. capsize, its ancestors, other capsize processes, pid 1,
-// kernel threads and the `capsize_pids` that the caller names are never targets.
-std::string never_a_target(int pid, const std::vector<int>& capsize_pids, const ProcFs& proc);
+// Why nothing may be done to `pid`, as a sentence; empty: it may be a target. capsize, its ancestors, other capsize processes, pid 1
+// and kernel threads are never targets.
+std::string never_a_target(int pid, const ProcFs& proc);
 
 }  // namespace capsize

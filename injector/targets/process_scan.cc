@@ -1,7 +1,11 @@
 // What /proc says of all processes: who there is, in which cgroups, and with which arguments.
 #include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <charconv>
 #include <memory>
 
 #include "injector/base/error.h"
@@ -13,6 +17,12 @@ namespace {
 
 constexpr std::size_t kMaxCgroupFile = 64 * 1024;
 constexpr std::size_t kMaxArguments = 256 * 1024;
+
+std::optional<std::uint64_t> inode_of(const std::string& file) {
+  struct stat entry = {};
+  if (::stat(file.c_str(), &entry) != 0) return std::nullopt;
+  return entry.st_ino;
+}
 
 }  // namespace
 
@@ -45,6 +55,40 @@ std::vector<int> ProcFs::pids() const {
 }
 
 std::map<std::string, std::string> ProcFs::cgroups(int pid) const { return parse_cgroups(read_file(path(pid, "cgroup"), kMaxCgroupFile).text); }
+
+bool OpenFiles::gone() const { return error == ENOENT || error == ESRCH; }
+
+bool OpenFiles::holds_socket(std::uint64_t inode) const {
+  return inode != 0 && std::any_of(socket_of.begin(), socket_of.end(), [inode](const auto& one) { return one.second == inode; });
+}
+
+OpenFiles ProcFs::open_files(int pid) const {
+  constexpr std::string_view kSocket = "socket:[";
+  const std::string folder = path(pid, "fd");
+  const std::unique_ptr<DIR, int (*)(DIR*)> files(::opendir(folder.c_str()), ::closedir);
+  OpenFiles out;
+  if (!files) {
+    out.error = errno;
+    return out;
+  }
+  while (const dirent* entry = ::readdir(files.get())) {
+    const std::string_view name = entry->d_name;
+    int number = 0;
+    if (std::from_chars(name.data(), name.data() + name.size(), number).ec != std::errc()) continue;
+    char target[64] = {};
+    const ssize_t length = ::readlink((folder + "/" + entry->d_name).c_str(), target, sizeof target - 1);
+    if (length < 0 && (errno == ENOENT || errno == ESRCH)) continue;  // closed meanwhile
+    out.partly = out.partly || length < 0;
+    std::uint64_t& inode = out.socket_of[number];
+    const std::string_view link(target, length < 0 ? 0 : static_cast<std::size_t>(length));
+    if (link.starts_with(kSocket)) std::from_chars(link.data() + kSocket.size(), link.data() + link.size(), inode);
+  }
+  return out;
+}
+
+std::optional<std::uint64_t> ProcFs::namespace_of(int pid, std::string_view kind) const { return inode_of(path(pid, "ns/") + std::string(kind)); }
+
+std::optional<std::uint64_t> ProcFs::own_namespace(std::string_view kind) const { return inode_of(root_ + "/self/ns/" + std::string(kind)); }
 
 std::optional<std::vector<std::string>> ProcFs::arguments(int pid) const {
   const FileRead file = read_file(path(pid, "cmdline"), kMaxArguments);

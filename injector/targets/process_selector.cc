@@ -1,14 +1,11 @@
 #include "injector/targets/process_selector.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <functional>
-#include <memory>
 #include <set>
 
 #include "injector/netlink/sock_diag.h"
@@ -21,9 +18,8 @@ using Criterion = ProcessCriterion;
 constexpr std::size_t kNamed = 3;
 
 bool same_root(int pid, const ProcFs& proc) {
-  struct stat theirs = {};
-  struct stat ours = {};
-  return ::stat(proc.path(pid, "ns/mnt").c_str(), &theirs) == 0 && ::stat((proc.root() + "/self/ns/mnt").c_str(), &ours) == 0 && theirs.st_ino == ours.st_ino;
+  const auto theirs = proc.namespace_of(pid, "mnt");
+  return theirs && theirs == proc.own_namespace("mnt");
 }
 
 // By the file, not by its name: a name may lead to another file by now, or in another container. A program that was replaced since it was
@@ -71,21 +67,10 @@ std::set<std::uint64_t> listening_sockets(const ListenPoint& point) {
 Criterion holds_socket(std::set<std::uint64_t> inodes, const ProcFs& proc) {
   return [inodes = std::move(inodes), &proc](int pid) {
     if (inodes.empty()) return Proof::no;
-    const std::string folder = proc.path(pid, "fd");
-    const std::unique_ptr<DIR, int (*)(DIR*)> files(::opendir(folder.c_str()), ::closedir);
-    if (!files) return errno == ENOENT || errno == ESRCH ? Proof::no : when_out_of_sight(pid, proc);
-    bool unseen = false;
-    while (const dirent* entry = ::readdir(files.get())) {
-      if (!parse_pid(entry->d_name) && std::string_view(entry->d_name) != "0") continue;
-      char target[64] = {};
-      const ssize_t length = ::readlink((folder + "/" + entry->d_name).c_str(), target, sizeof target - 1);
-      if (length < 0 && errno != ENOENT && errno != ESRCH) unseen = true;
-      const std::string_view link(target, length < 0 ? 0 : static_cast<std::size_t>(length));
-      if (!link.starts_with("socket:[") || !link.ends_with("]")) continue;
-      const std::string digits(link.substr(8, link.size() - 9));
-      if (inodes.count(std::strtoull(digits.c_str(), nullptr, 10)) > 0) return Proof::yes;
-    }
-    return unseen ? when_out_of_sight(pid, proc) : Proof::no;
+    const OpenFiles files = proc.open_files(pid);
+    if (files.error != 0) return files.gone() ? Proof::no : when_out_of_sight(pid, proc);
+    if (std::any_of(files.socket_of.begin(), files.socket_of.end(), [&](const auto& one) { return inodes.count(one.second) > 0; })) return Proof::yes;
+    return files.partly ? when_out_of_sight(pid, proc) : Proof::no;
   };
 }
 
@@ -99,10 +84,9 @@ Criterion within_cgroup(const std::string& path, const ProcFs& proc) {
 
 // As far as it can be seen.
 bool is_in_another_pid_namespace(int pid, const ProcFs& proc) {
-  struct stat theirs = {};
-  struct stat ours = {};
-  const bool seen = ::stat(proc.path(pid, "ns/pid").c_str(), &theirs) == 0 && ::stat((proc.root() + "/self/ns/pid").c_str(), &ours) == 0;
-  return seen && theirs.st_ino != ours.st_ino;
+  const auto theirs = proc.namespace_of(pid, "pid");
+  const auto ours = proc.own_namespace("pid");
+  return theirs && ours && *theirs != *ours;
 }
 
 // A unit of that name in a container is another unit, also while that of the machine does not run.
@@ -146,7 +130,7 @@ std::vector<TargetProcess> processes_that(const std::string& that, const ProcFs&
   std::vector<int> unseen;
   for (const int pid : proc.pids()) {
     const Proof first = matches(pid);
-    if (first == Proof::cannot_tell && never_a_target(pid, {}, proc).empty()) unseen.push_back(pid);
+    if (first == Proof::cannot_tell && never_a_target(pid, proc).empty()) unseen.push_back(pid);
     if (first != Proof::yes) continue;
     std::optional<TargetProcess> process;
     try {
@@ -159,7 +143,7 @@ std::vector<TargetProcess> processes_that(const std::string& that, const ProcFs&
     if (second == Proof::no) continue;
     const Proof same = proc.same_process(*process).answer;
     if (second == Proof::yes && same == Proof::yes) out.push_back(std::move(*process));
-    else if (same != Proof::no && never_a_target(pid, {}, proc).empty()) unseen.push_back(pid);  // left out in silence, several would look like one
+    else if (same != Proof::no && never_a_target(pid, proc).empty()) unseen.push_back(pid);  // left out in silence, several would look like one
   }
   if (!unseen.empty()) cannot_tell(unseen, that, proc);
   return out;

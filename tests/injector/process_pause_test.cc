@@ -48,19 +48,8 @@ FaultPlan plan(const Json& look, Json params = Json::object()) {
   return plan(view, std::move(params));
 }
 
-struct Refusal {
-  ErrorKind kind = ErrorKind::bug;
-  std::string text;
-};
-
-Refusal refusal(const Json& look, Json params = Json::object()) {
-  try {
-    plan(look, std::move(params));
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return {error.kind(), error.what()};
-  }
-  return {ErrorKind::bug, "it was planned"};
+test::Refused refusal(const Json& look, Json params = Json::object()) {
+  return test::refused_by([&] { plan(look, std::move(params)); });
 }
 
 const Json kTracedBySomeone = {{"tracer", {{"pid", 77}, {"name", "gdb"}}}};
@@ -97,12 +86,6 @@ TEST_CASE("a process that cannot be traced is stopped by a signal, and the plan 
   CHECK(asked.summary.find("SIGSTOP (as the playbook asks)") != std::string::npos);
 }
 
-TEST_CASE("the processes of capsize that the host names go with the question", "[process.pause]") {
-  FakeView view(look_at_server());
-  plan(view, {{"capsize_pids", {5, 6}}}, {{"pid_file", "/run/x.pid"}});
-  CHECK(view.asked.args == Json{{"pid_file", "/run/x.pid"}, {"capsize_pids", {5, 6}}});
-}
-
 TEST_CASE("what is never paused is refused, with the reason and what to do", "[process.pause]") {
   struct Case {
     Json look;
@@ -125,7 +108,7 @@ TEST_CASE("what is never paused is refused, with the reason and what to do", "[p
       {look_at_server(), {{"method", "freeze"}}, ErrorKind::refused, "known: \"auto\", \"ptrace\", \"sigstop\""},
   };
   for (const Case& one : cases) {
-    const Refusal got = refusal(one.look, one.params.is_null() ? Json::object() : one.params);
+    const test::Refused got = refusal(one.look, one.params.is_null() ? Json::object() : one.params);
     INFO(got.text);
     CHECK(got.kind == one.kind);
     CHECK(got.text.find(one.says) != std::string::npos);

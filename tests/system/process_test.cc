@@ -236,11 +236,8 @@ TEST_CASE("pid 1, capsize, its ancestors and threads of the kernel are refused",
   }
   const auto kernel = ProcFs().stat(2);
   if (kernel && kernel->comm == "kthreadd") CHECK_THROWS_WITH(control.plan(2), Catch::Contains("thread of the kernel"));
-  SharedMemory shared;
-  Child target([&] { return idle(*shared, 1); });
   const Op hold{"process.hold", {{"identity", to_json(ProcFs().identify(::getppid()))}}};
   CHECK_THROWS_WITH(control.apply(hold), Catch::Contains("ancestor"));  // nor by an op that no plan would name
-  CHECK_THROWS_WITH(control.plan(target.pid(), {{"capsize_pids", {target.pid()}}}), Catch::Contains("a part of capsize"));
 }
 
 TEST_CASE("another user's process needs a privilege, and the message names it", "[process.pause]") {
