@@ -68,18 +68,8 @@ inline FaultPlan plan(const char* fault, const Json& placed, Json params, std::s
   return plan(fault, view, std::move(params), std::move(allow));
 }
 
-struct Refusal {
-  ErrorKind kind = ErrorKind::bug;
-  std::string text;
-};
-
-inline Refusal refusal(const char* fault, const Json& placed, Json params, std::set<std::string> allow = {}) {
-  try {
-    plan(fault, placed, std::move(params), std::move(allow));
-  } catch (const Error& error) {
-    return {error.kind(), error.what()};
-  }
-  return {ErrorKind::bug, "it was planned"};
+inline test::Refused refusal(const char* fault, const Json& placed, Json params, std::set<std::string> allow = {}) {
+  return test::refused_by([&] { plan(fault, placed, std::move(params), std::move(allow)); });
 }
 
 }  // namespace capsize::cgroup_test

@@ -29,7 +29,7 @@ TEST_CASE("a command is started with a clock that is ahead or behind", "[host.cl
 }
 
 TEST_CASE("without libfaketime there is no such clock, and the refusal says why", "[host.clock]") {
-  const Refusal got = refusal("host.clock", {{"library", ""}, {"new_id", "0a1b2c3d"}}, kServer);
+  const test::Refused got = refusal("host.clock", {{"library", ""}, {"new_id", "0a1b2c3d"}}, kServer);
   CHECK(got.kind == ErrorKind::unavailable);
   CHECK(got.text.find("the kernel has one time of day for everybody") != std::string::npos);
   CHECK(got.text.find("apt-get install libfaketime") != std::string::npos);
@@ -38,7 +38,7 @@ TEST_CASE("without libfaketime there is no such clock, and the refusal says why"
 TEST_CASE("who may not make a pid namespace is told so when it is planned", "[host.clock]") {
   Json look = kLook;
   look["may_unshare"] = false;
-  const Refusal got = refusal("host.clock", look, kServer);
+  const test::Refused got = refusal("host.clock", look, kServer);
   CHECK(got.kind == ErrorKind::privilege);
   CHECK(got.text.find("CAP_SYS_ADMIN") != std::string::npos);
 }

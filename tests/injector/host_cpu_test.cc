@@ -32,7 +32,7 @@ TEST_CASE("a share of some processors is so much of the machine", "[host.cpu]") 
 }
 
 TEST_CASE("more processors than capsize may use are refused, and so is no share", "[host.cpu]") {
-  const Refusal many = refusal("host.cpu", {{"processors", 8}, {"allowed", {0, 1}}, {"new_id", "0a1b2c3d"}}, {{"cores", 3}});
+  const test::Refused many = refusal("host.cpu", {{"processors", 8}, {"allowed", {0, 1}}, {"new_id", "0a1b2c3d"}}, {{"cores", 3}});
   CHECK(many.kind == ErrorKind::refused);
   CHECK(many.text.find("3 processors are wanted, and capsize may use 2 of the 8") != std::string::npos);
   CHECK(refusal("host.cpu", kFour, {{"share", "0%"}}).kind == ErrorKind::refused);

@@ -36,7 +36,7 @@ TEST_CASE("a file system is filled to a share, as df counts, or until so much is
 
 TEST_CASE("where capsize keeps its journals at least 64 MiB stay free, whatever is allowed", "[host.disk]") {
   const Json here = with({{"state_folder_here", true}});
-  const Refusal got = refusal("host.disk", here, {{"path", "/data"}, {"leave", "63MiB"}});
+  const test::Refused got = refusal("host.disk", here, {{"path", "/data"}, {"leave", "63MiB"}});
   CHECK(got.kind == ErrorKind::refused);
   CHECK(got.text.find("undo journals") != std::string::npos);
   CHECK_THROWS_AS(plan("host.disk", here, {{"path", "/data"}, {"share", "99%"}}, {"starve_host", "everything"}), Error);
@@ -45,7 +45,7 @@ TEST_CASE("where capsize keeps its journals at least 64 MiB stay free, whatever 
 
 TEST_CASE("a file system in memory takes that memory from the machine", "[host.disk]") {
   const Json tmpfs = with({{"in_memory", true}});
-  const Refusal got = refusal("host.disk", tmpfs, {{"path", "/run"}, {"leave", "0B"}});  // 400 of 600 MiB
+  const test::Refused got = refusal("host.disk", tmpfs, {{"path", "/run"}, {"leave", "0B"}});  // 400 of 600 MiB
   CHECK(got.kind == ErrorKind::refused);
   CHECK(got.text.find("starve_host") != std::string::npos);
   CHECK(plan("host.disk", tmpfs, {{"path", "/run"}, {"leave", "0B"}}, {"starve_host"}).allowed == std::vector<std::string>{"starve_host"});

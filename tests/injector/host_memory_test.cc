@@ -34,7 +34,7 @@ TEST_CASE("or memory is held until so much is left", "[host.memory]") {
 
 TEST_CASE("a host is not left with hardly any memory, unless the playbook allows that", "[host.memory]") {
   for (const Json& params : {Json{{"leave", "512MiB"}}, Json{{"size", "7500MiB"}}}) {
-    const Refusal got = refusal("host.memory", kMachine, params);
+    const test::Refused got = refusal("host.memory", kMachine, params);
     CHECK(got.kind == ErrorKind::refused);
     CHECK(got.text.find("500.0 MiB") + got.text.find("512.0 MiB") != 2 * std::string::npos);
     CHECK(got.text.find("starve_host") != std::string::npos);

@@ -32,19 +32,8 @@ inline FaultPlan plan(const char* fault, const Json& look, Json params, std::set
   return plan(fault, view, std::move(params), std::move(allow));
 }
 
-struct Refusal {
-  ErrorKind kind = ErrorKind::bug;
-  std::string text;
-};
-
-inline Refusal refusal(const char* fault, const Json& look, Json params) {
-  try {
-    plan(fault, look, std::move(params));
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return {error.kind(), std::string(error.what())};
-  }
-  return {ErrorKind::bug, "it was planned"};
+inline test::Refused refusal(const char* fault, const Json& look, Json params) {
+  return test::refused_by([&] { plan(fault, look, std::move(params)); });
 }
 
 // The bearer of a plan's one step is ended by the id that its observation asks about.

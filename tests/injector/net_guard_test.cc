@@ -76,7 +76,7 @@ TEST_CASE("the SSH session that the environment names is the control path, also 
 }
 
 TEST_CASE("a fault that covers the SSH session in use is refused, and names it", "[net.guard]") {
-  const Refused refused = refusal_of("net.delay", "network", peers("10.1.0.0/16"), kDelay, controlled_machine());
+  const test::Refused refused = refusal_of("net.delay", "network", peers("10.1.0.0/16"), kDelay, controlled_machine());
   says(refused, ErrorKind::refused, "this fault would meet the SSH session that capsize was started from (with 10.1.2.3:50122)");
   says(refused, ErrorKind::refused, "\"allow\": [\"control_path\"]");
   says(refusal_of("net.delay", "network", {{"local_ports", {22}}}, {{"delay", "1s"}, {"direction", "out"}}, controlled_machine()), ErrorKind::refused, "the SSH session");

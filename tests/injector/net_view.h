@@ -56,22 +56,11 @@ inline FaultPlan plan_of(const char* fault, const std::string& target_type, Json
   return plan_of(fault, target_type, std::move(target), std::move(params), view, std::move(allow), std::move(keep_open));
 }
 
-struct Refused {
-  ErrorKind kind = ErrorKind::bug;
-  std::string text;
-};
-
-inline Refused refusal_of(const char* fault, const std::string& target_type, Json target, Json params, Json machine = net_machine(), std::set<std::string> allow = {}, std::vector<std::string> keep_open = {}) {
-  try {
-    plan_of(fault, target_type, std::move(target), std::move(params), std::move(machine), std::move(allow), std::move(keep_open));
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return {error.kind(), error.what()};
-  }
-  return {ErrorKind::bug, "it was planned"};
+inline test::Refused refusal_of(const char* fault, const std::string& target_type, Json target, Json params, Json machine = net_machine(), std::set<std::string> allow = {}, std::vector<std::string> keep_open = {}) {
+  return test::refused_by([&] { plan_of(fault, target_type, std::move(target), std::move(params), std::move(machine), std::move(allow), std::move(keep_open)); });
 }
 
-inline bool says(const Refused& refused, ErrorKind kind, const std::string& words) {
+inline bool says(const test::Refused& refused, ErrorKind kind, const std::string& words) {
   INFO(refused.text);
   CHECK(refused.kind == kind);
   CHECK(refused.text.find(words) != std::string::npos);

@@ -23,4 +23,21 @@ inline FaultPlan plan_fault(const char* fault, FaultRequest request, HostView& v
   return out;
 }
 
+// Why something is refused; there is a remedy with it.
+struct Refused {
+  ErrorKind kind = ErrorKind::bug;
+  std::string text = "it was planned";
+};
+
+template <class Act>
+Refused refused_by(const Act& act) {
+  try {
+    act();
+  } catch (const Error& error) {
+    CHECK_FALSE(error.remedy().empty());
+    return {error.kind(), error.what()};
+  }
+  return {};
+}
+
 }  // namespace capsize::test

@@ -24,19 +24,8 @@ FaultPlan plan(FaultRequest request, const Json& look = look_at(some_process(12)
   return plan_fault("process.kill", std::move(request), view);
 }
 
-struct Refused {
-  ErrorKind kind = ErrorKind::bug;
-  std::string text = "it was planned";
-};
-
-Refused refusal(FaultRequest request, const Json& look = look_at(some_process(12))) {
-  try {
-    plan(std::move(request), look);
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return {error.kind(), error.what()};
-  }
-  return {};
+test::Refused refusal(FaultRequest request, const Json& look = look_at(some_process(12))) {
+  return test::refused_by([&] { plan(std::move(request), look); });
 }
 
 Json fate(const char* runs, bool signalled, const char* reaction = "ends") {
@@ -80,7 +69,7 @@ TEST_CASE("a kill is refused where nothing permits it, and a stop is no kill", "
   CHECK(refusal(request_for({{"signal", "SIGSTOP"}})).text.find("use process.pause") != std::string::npos);
   CHECK(refusal(request_for({{"signal", "9"}})).text.find("is not a signal") != std::string::npos);
   CHECK(refusal(request_for({{"restart", {""}}})).text.find("without a program") != std::string::npos);
-  const Refused foreign = refusal(request_for(), look_at(some_process(12), {{"signal", {{"allowed", false}, {"because", "it belongs to user 0"}}}}));
+  const test::Refused foreign = refusal(request_for(), look_at(some_process(12), {{"signal", {{"allowed", false}, {"because", "it belongs to user 0"}}}}));
   CHECK(foreign.kind == ErrorKind::privilege);
   CHECK(foreign.text.find("CAP_KILL") != std::string::npos);
   CHECK(refusal(request_for(), look_at(some_process(12), {{"mark_folder", ""}})).kind == ErrorKind::unavailable);

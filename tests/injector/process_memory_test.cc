@@ -61,7 +61,7 @@ TEST_CASE("a process that shares its cgroup is limited in what it takes on top, 
   CHECK(change(shared(30), {{"room", "8MiB"}}) == LimitChange{"memory.limit_in_bytes", "", "9223372036854771712", bytes(8)});
   CHECK(change(shared(30), {{"limit", "40MiB"}}).set == bytes(10));
   for (const Json& params : {Json{{"share", "100%"}}, Json{{"limit", "30MiB"}}, Json{{"room", "64KiB"}}}) {
-    const Refusal got = refusal(kFault, shared(30), params);
+    const test::Refused got = refusal(kFault, shared(30), params);
     CHECK(got.kind == ErrorKind::refused);
     CHECK(got.text.find("shares its cgroup with others") != std::string::npos);
   }
@@ -71,7 +71,7 @@ TEST_CASE("a process that shares its cgroup is limited in what it takes on top, 
 
 TEST_CASE("where a kill is likely it has to be allowed", "[process.memory]") {
   const Json tight = own(2, 100, 90, "max");
-  const Refusal got = refusal(kFault, tight, {{"share", "80%"}});
+  const test::Refused got = refusal(kFault, tight, {{"share", "80%"}});
   CHECK(got.kind == ErrorKind::refused);
   CHECK(got.text.find("would most likely kill processes: 90 MiB of the 100 MiB") != std::string::npos);
   const FaultPlan made = plan(kFault, tight, {{"share", "80%"}}, {"irreversible"});

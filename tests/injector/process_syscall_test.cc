@@ -32,13 +32,8 @@ FaultPlan plan_calls(const Json& params, const Json& changes = Json::object()) {
   return test::plan_fault(kFault, std::move(request), view);
 }
 
-Refusal refused(const Json& params, const Json& changes = Json::object()) {
-  try {
-    plan_calls(params, changes);
-  } catch (const Error& error) {
-    return {error.kind(), error.what()};
-  }
-  return {ErrorKind::bug, "it was planned"};
+test::Refused refused(const Json& params, const Json& changes = Json::object()) {
+  return test::refused_by([&] { plan_calls(params, changes); });
 }
 
 const Json kFsyncFails = {{"calls", {"fsync"}}, {"error", "EIO"}};

@@ -31,19 +31,8 @@ std::vector<Json> workers(int count) {
   return out;
 }
 
-struct Refusal {
-  ErrorKind kind = ErrorKind::bug;
-  std::string text;
-};
-
-Refusal refusal(const std::vector<Json>& looks, const Json& target) {
-  try {
-    choose(looks, target);
-  } catch (const Error& error) {
-    CHECK_FALSE(error.remedy().empty());
-    return {error.kind(), error.what()};
-  }
-  return {ErrorKind::bug, "chosen"};
+test::Refused refusal(const std::vector<Json>& looks, const Json& target) {
+  return test::refused_by([&] { choose(looks, target); });
 }
 
 const Json kExe = {{"exe", "/usr/bin/server"}};
@@ -66,10 +55,10 @@ TEST_CASE("the one process that matches is chosen, and the plan says how it was 
 }
 
 TEST_CASE("a selector that nothing matches is an error, and so is one that several match, unless it says how many", "[process][targets]") {
-  const Refusal none = refusal({}, kExe);
+  const test::Refused none = refusal({}, kExe);
   CHECK(none.kind == ErrorKind::unavailable);
   CHECK(none.text.find("there are no processes that run /usr/bin/server") != std::string::npos);
-  const Refusal several = refusal(workers(7), kExe);
+  const test::Refused several = refusal(workers(7), kExe);
   CHECK(several.kind == ErrorKind::refused);
   CHECK(several.text.find("there are 7 processes that run /usr/bin/server: process 100 (server)") != std::string::npos);
   CHECK(several.text.find("\"match\"") != std::string::npos);

@@ -232,6 +232,15 @@ class Program {
   std::filesystem::path folder_;
 };
 
+// Counts, with a rest after each.
+inline int beat(Shared& shared) {
+  shared.word = 1;
+  for (;;) {
+    shared.beats.fetch_add(1);
+    ::usleep(1000);
+  }
+}
+
 // So many threads that count without rest.
 inline int spin(Shared& shared, int threads) {
   for (int i = 1; i < threads; ++i) {

@@ -24,14 +24,6 @@ const std::vector<Asked> kAll = {{"process.pause", Json::object()},
 
 WhyNot ask(Control& control, const Asked& asked, int pid) { return why_not(control, asked.fault, {{"pid", pid}}, asked.params, {"irreversible"}); }
 
-int beat(Shared& shared) {
-  shared.word = 1;
-  for (;;) {
-    shared.beats.fetch_add(1);
-    ::usleep(1000);
-  }
-}
-
 }  // namespace
 
 TEST_CASE("a process under a debugger is not traced, and the answer names the debugger", "[process][hazards]") {

@@ -12,14 +12,6 @@ using namespace capsize::process_test;
 
 namespace {
 
-int beat(Shared& shared) {
-  shared.word = 1;
-  for (;;) {
-    shared.beats.fetch_add(1);
-    ::usleep(1000);
-  }
-}
-
 // Traces as strace does: sees every signal, passes it on, lets stopped processes be stopped.
 int trace(int pid, Shared& shared) {
   if (::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr) != 0) return 1;

@@ -10,14 +10,6 @@ using namespace capsize::process_test;
 
 namespace {
 
-int beat(Shared& shared) {
-  shared.word = 1;
-  for (;;) {
-    shared.beats.fetch_add(1);
-    ::usleep(1000);
-  }
-}
-
 bool beats_on(Control& control, Shared& shared) {
   const std::uint64_t before = shared.beats;
   return control.until([&] { return shared.beats > before + 3; });

@@ -185,9 +185,9 @@ TEST_CASE("whatever the schema refuses, capsize check refuses too", "[schema]") 
   }
   for (const char* part : {"/targets", "/faults"}) mutate(Json::parse(kNetworkPlaybook), Json::json_pointer(part), changed);
   REQUIRE(changed.size() > 1000);
-  // The playbooks are much alike: of every few that are changed alike one is enough, and the validator is slow.
+  // The playbooks are much alike, and the validator is slow. Each place has 17 or 18 changes in a row: a step of 5 meets every kind of them.
   std::vector<Json> some;
-  for (std::size_t i = 0; i < changed.size(); i += 3) some.push_back(std::move(changed[i]));
+  for (std::size_t i = 0; i < changed.size(); i += 5) some.push_back(std::move(changed[i]));
   changed = std::move(some);
   std::vector<fs::path> files;
   for (std::size_t i = 0; i < changed.size(); ++i) {
