@@ -153,6 +153,24 @@ TEST_CASE("a file is one room: at most 400 lines, and a header begins with what 
   }
 }
 
+TEST_CASE("a type's name is taken once: two that share one are one to the linker", "[tidy]") {
+  const std::regex opened("^namespace ([\\w:]+) \\{"), defined("^(struct|class|enum class|enum|union) (\\w+)( final)?( :[^{;]*)? \\{");
+  std::map<std::string, std::string> taken;
+  for (const Source& source : sources({"injector", "probes", "experiments", "tests"})) {
+    if (!begins(std::string(source.name.rbegin(), source.name.rend()), "h.")) continue;
+    std::string around;
+    for (const std::string& line : source.lines) {
+      std::smatch found;
+      if (std::regex_search(line, found, opened)) around = found[1];
+      if (!std::regex_search(line, found, defined)) continue;
+      const auto [earlier, fresh] = taken.emplace(around + "::" + found[2].str(), source.name);
+      INFO(earlier->first << " is defined in " << earlier->second << " and in " << source.name);
+      CHECK(fresh);
+    }
+  }
+  CHECK(taken.size() > 100);
+}
+
 TEST_CASE("no shell ever sees a string of ours", "[tidy]") {
   const std::regex shell("\\b(system|popen)\\(\"|std::system\\(|\\bpopen\\(|\"/bin/sh\"");
   for (const Source& source : sources(kProduct)) {

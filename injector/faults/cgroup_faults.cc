@@ -80,14 +80,14 @@ std::string why_not_limited(const Step& step, const Json& use) {
 Effect effect_of(const FaultPlan& plan, const Json& before, const Json& after, const Judge& judge) {
   const auto then = uses_of(before);
   const auto now = uses_of(after);
-  std::vector<Outcome> outcomes;
+  std::vector<StepEffect> outcomes;
   for (std::size_t i = 0; i < now.size() && now.size() == plan.steps.size(); ++i) outcomes.push_back(judge(i, i < then.size() ? then[i] : Json::object(), now[i]));
   Effect effect;
   effect.intended = plan.intended;
   effect.measured = {{"groups", Json::array()}};
   std::size_t bitten = 0;
-  const Outcome* told = nullptr;
-  for (const Outcome& one : outcomes) {
+  const StepEffect* told = nullptr;
+  for (const StepEffect& one : outcomes) {
     effect.measured["groups"].push_back(one.measured);
     bitten += one.bites ? 1 : 0;
     if (told == nullptr || (told->bites && !one.bites)) told = &one;

@@ -31,13 +31,13 @@ std::vector<Json> uses_of(const Json& answer);
 // Why the limits of a step are not in place, as a sentence; empty: they are. `use`: of that step, of an answer of cgroup.usage.
 std::string why_not_limited(const Step& step, const Json& use);
 
-struct Outcome {  // of one step
+struct StepEffect {  // of one step
   bool bites = false;
   std::string because;
   Json measured;
 };
 // Of the looks before and during the fault; bites when each step does. `judge` gets the number of a step and its uses.
-using Judge = std::function<Outcome(std::size_t step, const Json& before, const Json& during)>;
+using Judge = std::function<StepEffect(std::size_t step, const Json& before, const Json& during)>;
 Effect effect_of(const FaultPlan& plan, const Json& before, const Json& after, const Judge& judge);
 
 }  // namespace capsize

@@ -104,8 +104,8 @@ Task<FaultPlan> plan_cpu(FaultRequest request, HostView& host) {
   co_return plan;
 }
 
-Outcome outcome(const Step& step, double intended, const Json& before, const Json& after) {
-  Outcome out;
+StepEffect outcome(const Step& step, double intended, const Json& before, const Json& after) {
+  StepEffect out;
   for (const char* key : {"share", "throttled", "periods"}) out.measured[key] = after.value(key, Json());
   out.measured["share_before"] = before.value("share", Json());
   out.because = after.value("same", "") == "yes" ? why_not_limited(step, after) : after.value("because", "");

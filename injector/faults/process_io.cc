@@ -191,8 +191,8 @@ Direction judge(const Json& intended, const char* key, const char* verb, const J
   return out;
 }
 
-Outcome outcome(const Step& step, const Json& intended, const Json& before, const Json& after) {
-  Outcome out;
+StepEffect outcome(const Step& step, const Json& intended, const Json& before, const Json& after) {
+  StepEffect out;
   for (const char* key : {"read_per_second", "written_per_second"}) {
     out.measured[key] = after.value(key, Json());
     out.measured[std::string(key) + "_before"] = before.value(key, Json());

@@ -139,8 +139,8 @@ Task<FaultPlan> plan_memory(FaultRequest request, HostView& host) {
   co_return plan;
 }
 
-Outcome outcome(const Step& step, std::uint64_t limit, const Json& before, const Json& after) {
-  Outcome out;
+StepEffect outcome(const Step& step, std::uint64_t limit, const Json& before, const Json& after) {
+  StepEffect out;
   const Json nothing = {{"bytes", 0}, {"hits", 0}, {"kills", 0}};
   const Json then = before.value("memory", nothing);
   const Json now = after.value("memory", nothing);

@@ -111,8 +111,8 @@ std::vector<std::string> change_commands(const ServerProperty& property, const B
   return commands;
 }
 
-Comparison compare_servers(const ServerProperty& property, const BackendState& now, const std::vector<ServerChange>& changes) {
-  Comparison out;
+ServerComparison compare_servers(const ServerProperty& property, const BackendState& now, const std::vector<ServerChange>& changes) {
+  ServerComparison out;
   for (const ServerChange& change : changes) {
     const ServerState* server = now.find(change.server);
     if (server == nullptr) {

@@ -51,13 +51,13 @@ std::vector<std::string> change_commands(const ServerProperty& property, const B
 std::vector<std::string> requeue_commands(const BackendState& now, const std::vector<std::string>& servers);
 
 // Pure: what an undo does about each server.
-struct Comparison {
+struct ServerComparison {
   std::vector<ServerValue> to_restore;  // as we left it
   std::vector<std::string> as_before;
   std::vector<ServerValue> foreign;     // neither ours nor the value of before: the value found
   std::vector<std::string> gone;        // no such server any more
 };
-Comparison compare_servers(const ServerProperty& property, const BackendState& now, const std::vector<ServerChange>& changes);
+ServerComparison compare_servers(const ServerProperty& property, const BackendState& now, const std::vector<ServerChange>& changes);
 
 // Pure: does every server get its part of the sessions that arrived between two looks?
 struct TrafficProof {

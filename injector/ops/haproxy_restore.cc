@@ -194,7 +194,7 @@ class Restorer {
   std::int64_t others_ = 0;
   int restores_ = 0;
   std::map<std::string, bool> restored_;
-  Comparison comparison_;
+  ServerComparison comparison_;
   std::vector<std::string> cured_;
   TrafficProof proof_;
 };

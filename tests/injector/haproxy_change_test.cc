@@ -95,7 +95,7 @@ TEST_CASE("a server is restored only while it has what we set", "[haproxy]") {
   FakeHaproxy fake("auth", {{.name = "ours"}, {.name = "before"}, {.name = "theirs"}});
   fake.answer("set server auth/ours weight 80;set server auth/theirs weight 33");
   const std::vector<ServerChange> changes = {{"ours", 80, 10}, {"before", 80, 10}, {"theirs", 80, 10}, {"gone", 80, 10}};
-  const Comparison comparison = compare_servers(kServerWeight, look(fake), changes);
+  const ServerComparison comparison = compare_servers(kServerWeight, look(fake), changes);
   REQUIRE(comparison.to_restore.size() == 1);
   CHECK(comparison.to_restore[0].server == "ours");
   CHECK(comparison.to_restore[0].value == 10);
@@ -117,7 +117,7 @@ TEST_CASE("a drain is ours only while no maintenance lies over it", "[haproxy]")
     INFO(one.bits);
     FakeHaproxy fake("auth", {{.name = "a"}});
     fake.server("a").admin_state = one.bits;
-    const Comparison comparison = compare_servers(kServerAdminState, look(fake), {{"a", "drain", "ready"}});
+    const ServerComparison comparison = compare_servers(kServerAdminState, look(fake), {{"a", "drain", "ready"}});
     CHECK(comparison.to_restore.size() == (one.restore ? 1 : 0));
     CHECK(comparison.foreign.size() == (one.foreign ? 1 : 0));
   }
