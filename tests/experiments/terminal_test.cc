@@ -209,25 +209,33 @@ TEST_CASE("when the window has become narrower the wrapped block is taken away w
   CHECK(up() > 7);  // seven lines, some of them now two or three rows
 }
 
+// Without the sequences of our own: cursor up, clear below, colours.
+std::string without_our_sequences(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t end = text.compare(i, 2, "\x1b[") == 0 ? text.find_first_not_of("0123456789;", i + 2) : std::string::npos;
+    if (end != std::string::npos && std::string_view("AJm").find(text[end]) != std::string_view::npos) i = end;
+    else out += text[i];
+  }
+  return out;
+}
+
 TEST_CASE("what a target sends never reaches the terminal as a control character", "[report]") {
-  const std::regex ours("\x1b\\[(\\d+A|J|[0-9;]*m)");
   for (const std::string& text : hostile_texts()) {
     INFO(text);
     const Sample sample = hostile_sample(text);
-    for (const bool json : {false, true}) {
-      for (const bool live : {false, true}) {
-        std::string out;
-        TerminalStyle style = style_of(120, live);
-        style.live = live;
-        const auto view = json ? json_display(into(out)) : live ? live_display(into(out), style) : plain_display(into(out), style);
-        play(*view, sample, 100);
-        view->note(text);
-        view->verdict(sample.verdict, "runs/x" + text);
-        const std::string shown = std::regex_replace(out, ours, "");
-        CHECK(std::all_of(shown.begin(), shown.end(), [](char c) { return c == '\n' || c == '\r' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f); }));
-        CHECK(!has(shown, "\xe2\x80\xae"));
-        CHECK(!has(shown, "\xc2\x9b"));
-      }
+    for (const std::string kind : {"json", "live", "plain"}) {
+      std::string out;
+      TerminalStyle style = style_of(120, kind == "live");
+      style.live = kind == "live";
+      const auto view = kind == "json" ? json_display(into(out)) : kind == "live" ? live_display(into(out), style) : plain_display(into(out), style);
+      play(*view, sample, 100);
+      view->note(text);
+      view->verdict(sample.verdict, "runs/x" + text);
+      const std::string shown = without_our_sequences(out);
+      CHECK(std::all_of(shown.begin(), shown.end(), [](char c) { return c == '\n' || c == '\r' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f); }));
+      CHECK(!has(shown, "\xe2\x80\xae"));
+      CHECK(!has(shown, "\xc2\x9b"));
     }
   }
 }
