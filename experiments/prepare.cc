@@ -79,6 +79,15 @@ Task<Reports> undo_everywhere(std::vector<Host*> hosts) {
   co_return all;
 }
 
+// Those of one host, in the order of their names.
+std::vector<TargetHere> targets_on(const Playbook& playbook, const std::string& host) {
+  std::vector<TargetHere> out;
+  for (const auto& [name, target] : playbook.targets) {
+    if (target.host == host) out.push_back({name, target.type, target.params});
+  }
+  return out;
+}
+
 }  // namespace
 
 Host& PreparedRun::host_of(const std::string& target) { return *hosts_.at(playbook_->targets.at(target).host); }
@@ -95,7 +104,7 @@ Task<> PreparedRun::close() {
   }
 }
 
-Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed) {
+Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed, Purpose purpose) {
   refuse_overlap(playbook);
   auto prepared = std::make_unique<PreparedRun>();
   prepared->playbook_ = &playbook;
@@ -107,6 +116,11 @@ Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& worl
       std::vector<std::string> command = via == playbook.hosts.end() ? std::vector<std::string>() : via->second;
       auto host = co_await world.connect(target.host, std::move(command));
       prepared->hosts_[target.host] = std::move(host);
+    }
+    for (const auto& [name, host] : prepared->hosts_) {
+      if (purpose == Purpose::look) break;
+      auto claiming = host->claim(targets_on(playbook, name));
+      co_await std::move(claiming);
     }
     for (std::size_t i = 0; i < playbook.faults.size(); ++i) {
       const PlannedFault& fault = playbook.faults[i];

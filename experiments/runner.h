@@ -32,6 +32,11 @@ struct RunOptions {
   bool without_faults = false;
 };
 
+enum class Purpose {
+  run,   // holds every target the playbook names: no other run meets one of them meanwhile
+  look,  // nothing will be injected: others may
+};
+
 // The hosts of a playbook, connected, and the plan of each of its faults.
 class PreparedRun {
  public:
@@ -42,14 +47,15 @@ class PreparedRun {
   Task<> close();
 
  private:
-  friend Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed);
+  friend Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed, Purpose purpose);
   const Playbook* playbook_ = nullptr;
   std::map<std::string, std::unique_ptr<Host>> hosts_;
   std::vector<FaultPlan> plans_;
 };
 
-// Connects and plans; only looks. `seed`: of the run; what a target chooses by chance is chosen again with it. Throws Error (refused, unavailable, privilege, residue) when it cannot be run as written.
-Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed = 1);
+// Connects, holds the targets and plans; only looks. `seed`: of the run; what a target chooses by chance is chosen again with it. Throws Error (refused, unavailable, privilege, residue) when it cannot be run as written, or another
+// run holds one of its targets.
+Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed = 1, Purpose purpose = Purpose::run);
 
 Json plan_json(const Playbook& playbook, const PreparedRun& prepared);
 

@@ -56,7 +56,7 @@ int plan(const std::string& file, const PlaybookFlags& flags, std::uint64_t seed
   World world = real_world(clock, context, "plan");
   Json plan;
   const auto work = [&]() -> Task<> {
-    const auto prepared = co_await prepare(*playbook, world, seed);
+    const auto prepared = co_await prepare(*playbook, world, seed, Purpose::look);
     plan = plan_json(*playbook, *prepared);
     co_await prepared->close();
   };

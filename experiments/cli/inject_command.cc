@@ -211,7 +211,7 @@ int probe(const OneFlags& flags, const CliContext& context) {
   options.run = "probe";
   options.without_faults = true;
   const auto work = [&]() -> Task<> {
-    const auto prepared = co_await prepare(playbook, world);
+    const auto prepared = co_await prepare(playbook, world, 1, Purpose::look);
     co_await run_playbook(playbook, *prepared, options, world, timeline, stop);
     co_await prepared->close();
   };

@@ -147,6 +147,8 @@ class Agent {
     if (what == "ping") co_return Json(true);
     if (what == "begin") {
       co_await begin(request);
+    } else if (what == "claim") {
+      co_await claim(request);
     } else if (what == "inspect") {
       const Op query = op_from_json(request.at("op"));
       const Json seen = co_await host().inspect(query);
@@ -199,6 +201,12 @@ class Agent {
     host_->on_notice = [this](Json notice) { send({{"notice", std::move(notice)}}); };
     lease_ = lease;
     asio::co_spawn(io_, watch_lease(), asio::detached);  // the first watch sleeps for what may be longer
+  }
+
+  Task<> claim(Json request) {
+    std::vector<TargetHere> targets;
+    for (const Json& target : request.at("targets")) targets.push_back({target.at("name").get<std::string>(), target.at("type").get<std::string>(), target.at("params")});
+    co_await host().claim(std::move(targets));
   }
 
   Task<Json> apply(Json request) {

@@ -3,7 +3,7 @@
 //
 // One JSON object a line. The agent begins: {"hello": "capsize-agent", "version", "ops", "pid", "boot_id", "uid"}.
 // Requests {"id": 1, "do": ..., ...}, answered by {"id": 1, "ok": ...} or {"id": 1, "error": {...}}, in any order:
-//   begin {run, lease_ms} · inspect {op} · apply {step, plan, lifetime_ms} · undo {step} · undo_all · close · ping
+//   begin {run, lease_ms} · claim {targets} · inspect {op} · apply {step, plan, lifetime_ms} · undo {step} · undo_all · close · ping
 //   status · revert {run}            (need no begin)
 // Notices {"notice": {...}} come between them.
 #pragma once

@@ -18,8 +18,17 @@ struct UndoReport {
 Json to_json(const UndoReport& report);
 UndoReport undo_report_from_json(const Json& json);
 
+struct TargetHere {  // a target of a playbook, on this host
+  std::string name;  // in the playbook
+  std::string type;
+  Json params = Json::object();
+};
+
 class Host : public HostView {
  public:
+  // Holds these until close(): no other run meets them here meanwhile. All or none; once a run. Throws Error::unavailable, naming the run
+  // that holds one of them, Error::residue as the first apply() does. Thread: control.
+  virtual Task<> claim(std::vector<TargetHere> targets) = 0;
   // Journals `step.undo`, syncs file and folder, then performs `step.apply`. The host undoes it by itself after `lifetime`.
   // When it throws, the step is undone or was never applied, or is still in the journal and part of undo_all().
   // Thread: control. Returns the detail of the apply.

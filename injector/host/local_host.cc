@@ -10,12 +10,14 @@
 #include "injector/base/param_types.h"
 #include "injector/base/settle.h"
 #include "injector/base/within.h"
+#include "injector/host/target_claims.h"
 #include "injector/undo/status.h"
 
 namespace capsize {
 namespace {
 
 constexpr Duration kResiduePause = std::chrono::milliseconds(50);
+constexpr Duration kClaimPatience = std::chrono::seconds(1);  // with a run that has undone all and is about to end
 
 Error residue_error(const StateDir& state, const std::vector<JournalStatus>& left) {
   std::string runs;
@@ -55,6 +57,7 @@ struct LocalHost::Impl : std::enable_shared_from_this<Impl> {
   AsyncMutex turn;  // applies and undos, one at a time
   std::optional<Journal> journal;
   std::unique_ptr<Guard> guard;
+  std::optional<HeldTargets> targets;
   std::map<StepId, std::unique_ptr<Held>> held;
   std::map<StepId, std::shared_ptr<asio::cancellation_signal>> lifetimes;
   asio::cancellation_signal stop_apply;
@@ -91,6 +94,7 @@ struct LocalHost::Impl : std::enable_shared_from_this<Impl> {
     signal->emit(asio::cancellation_type::terminal);
   }
 
+  static Task<> claim(std::shared_ptr<Impl> self, std::vector<TargetHere> targets);
   static Task<> begin(std::shared_ptr<Impl> self);
   static Task<Json> apply(std::shared_ptr<Impl> self, StepId id, Step step, Duration lifetime);
   static Task<Applied> carry_out(std::shared_ptr<Impl> self, const OpType* type, Json args);
@@ -101,6 +105,35 @@ struct LocalHost::Impl : std::enable_shared_from_this<Impl> {
   static Task<> live_out(std::shared_ptr<Impl> self, StepId id, Duration lifetime);
   static Task<> guard_lost(std::shared_ptr<Impl> self, std::string because);
 };
+
+Task<> LocalHost::Impl::claim(std::shared_ptr<Impl> self, std::vector<TargetHere> targets) {
+  std::vector<TargetClaim> claims;
+  for (const TargetHere& target : targets) {
+    auto claiming = claim_of(target.name, target.type, target.params, self->options.find, self->context());
+    auto claim = co_await std::move(claiming);
+    claims.push_back(std::move(claim));
+  }
+  ClaimHolder holder;
+  holder.run = self->options.run;
+  holder.boot_id = self->options.boot_id;
+  holder.process = own_identity();
+  holder.since = iso8601(self->clock.wall());
+  const TimePoint end = self->clock.now() + kClaimPatience;
+  while (!self->targets) {
+    std::exception_ptr problem;
+    try {
+      self->targets.emplace(HeldTargets::take(self->state, holder, claims));
+    } catch (const Error&) {
+      problem = std::current_exception();
+    }
+    if (problem && self->clock.now() >= end) std::rethrow_exception(problem);
+    if (problem) {
+      co_await self->clock.sleep(kResiduePause);
+    }
+  }
+  // Who held one of them may have died since, and its guard be at work on it still.
+  co_await refuse_residue(self->state, self->clock, self->options.boot_id, self->options.residue_patience);
+}
 
 // Called with the turn held. The guard first: then its identity is in the journal's first record.
 Task<> LocalHost::Impl::begin(std::shared_ptr<Impl> self) {
@@ -225,6 +258,7 @@ Task<> LocalHost::Impl::close(std::shared_ptr<Impl> self, bool told) {
   co_await self->turn.lock();
   const AsyncUnlock unlock(self->turn);
   if (self->over.empty()) self->over = "the run is over here";
+  self->targets.reset();
   if (!self->journal) co_return;
   bool failed = false;
   for (const JournalStep& step : self->journal->contents().steps) {
@@ -266,6 +300,11 @@ LocalHost::LocalHost(Clock& clock, StateDir state, LocalHostOptions options) : i
 LocalHost::~LocalHost() {
   impl_->host = nullptr;
   for (auto& [id, stop] : std::exchange(impl_->lifetimes, {})) stop->emit(asio::cancellation_type::terminal);
+}
+
+Task<> LocalHost::claim(std::vector<TargetHere> targets) {
+  if (impl_->targets) throw Error(ErrorKind::bug, "a run claimed its targets twice");
+  co_await Impl::claim(impl_, std::move(targets));
 }
 
 Task<Json> LocalHost::inspect(Op query) {

@@ -30,6 +30,7 @@ class LocalHost final : public Host {
   LocalHost(Clock& clock, StateDir state, LocalHostOptions options);
   ~LocalHost() override;  // undoes nothing: the guard does, when this process ends
 
+  Task<> claim(std::vector<TargetHere> targets) override;
   Task<Json> inspect(Op query) override;
   Task<Json> apply(StepId id, Step step, Duration lifetime) override;
   Task<UndoReport> undo(StepId id) override;

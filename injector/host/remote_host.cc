@@ -188,6 +188,14 @@ Task<std::unique_ptr<RemoteHost>> RemoteHost::start(Clock& clock, RemoteHostOpti
   co_return std::unique_ptr<RemoteHost>(new RemoteHost(impl));
 }
 
+Task<> RemoteHost::claim(std::vector<TargetHere> targets) {
+  const auto impl = impl_;
+  Json question = request("claim");
+  question["targets"] = Json::array();
+  for (const TargetHere& target : targets) question["targets"].push_back({{"name", target.name}, {"type", target.type}, {"params", target.params}});
+  co_await impl->link->ask(question, impl->options.request_limit);
+}
+
 Task<Json> RemoteHost::inspect(Op query) {
   const auto impl = impl_;
   Json question = request("inspect");

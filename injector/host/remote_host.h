@@ -27,6 +27,7 @@ class RemoteHost final : public Host {
   static Task<std::unique_ptr<RemoteHost>> start(Clock& clock, RemoteHostOptions options);
   ~RemoteHost() override;  // the agent sees the end of its stdin and undoes what is left
 
+  Task<> claim(std::vector<TargetHere> targets) override;
   Task<Json> inspect(Op query) override;
   Task<Json> apply(StepId id, Step step, Duration lifetime) override;
   Task<UndoReport> undo(StepId id) override;

@@ -128,6 +128,10 @@ struct Bench {
   T now(Task<T> work) {
     return get(std::move(work), 0ns);
   }
+  Task<> close_after(Duration wait) {
+    co_await clock.sleep(wait);
+    co_await host->close();
+  }
   std::optional<JournalContents> journal(const std::string& run = "r1") const { return read_journal(StateDir::open(scratch.path()), run); }
 
   ScratchDir scratch;
@@ -479,6 +483,31 @@ TEST_CASE("a second look undoes what came late and takes nothing back", "[revert
   CHECK(world.there.empty());
   CHECK(journal->contents().find("x")->result->state == UndoState::undone);
   CHECK(journal->contents().find("y")->result->state == UndoState::undone);
+}
+
+TEST_CASE("a target is held from the claim to the close: another run is refused meanwhile, and told by whom", "[host]") {
+  Bench bench;
+  const std::unique_ptr<LocalHost> other = bench.make("r2");
+  const std::vector<TargetHere> targets = {{"database", "service", {{"address", "127.0.0.1:5432"}}}};
+  bench.now(bench.host->claim(targets));
+  try {
+    bench.get(other->claim(targets));
+    FAIL("both hold it");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::unavailable);
+    CHECK(error.fact().find("target \"database\" is held by the run r1") != std::string::npos);
+  }
+  bench.now(bench.host->close());
+  CHECK_NOTHROW(bench.now(other->claim(targets)));
+}
+
+TEST_CASE("a target whose run ends within the second is had, not refused", "[host]") {
+  Bench bench;
+  const std::unique_ptr<LocalHost> other = bench.make("r2");
+  const std::vector<TargetHere> targets = {{"database", "service", {{"address", "127.0.0.1:5432"}}}};
+  bench.now(bench.host->claim(targets));
+  asio::co_spawn(bench.io, bench.close_after(500ms), [](std::exception_ptr problem) { CHECK(!problem); });
+  CHECK_NOTHROW(bench.get(other->claim(targets)));
 }
 
 TEST_CASE("the laws of ops hold for those of this test: undo alone changes nothing, and twice is once", "[host]") {

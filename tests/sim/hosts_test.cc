@@ -16,6 +16,7 @@ class SlowHost final : public Host {
  public:
   SlowHost(SimClock& clock, std::string name, Duration takes, std::vector<std::string>& log) : clock_(clock), name_(std::move(name)), takes_(takes), log_(log) {}
 
+  Task<> claim(std::vector<TargetHere>) override { co_return; }
   Task<Json> inspect(Op) override { co_return Json(); }
   Task<Json> apply(StepId, Step, Duration) override { co_return Json(); }
   Task<UndoReport> undo(StepId id) override {
