@@ -40,23 +40,52 @@ const std::string kAccepted = "login.wrongly_accepted at most 0 during run";
 const std::string kInTime = "recovery_time at most 15s";
 const std::string kResidue = "nothing is left behind";
 const std::string kJudged = "the run could be judged";
+const std::string kFault = "fault 1: balancer.skew on balancer";
+const std::string kUndo = "undo 1: balancer.skew on balancer";
 using Cases = std::map<std::string, std::string>;
+
+Cases with(Cases cases, const Cases& more) {
+  cases.insert(more.begin(), more.end());
+  return cases;
+}
+
+const Cases kDone = {{kFault, "passed"}, {kUndo, "passed"}, {kResidue, "passed"}, {kJudged, "passed"}};
 
 }  // namespace
 
-TEST_CASE("each expectation, the recovery and the residue is a test case", "[report]") {
-  CHECK(cases_of(held_sample()) == Cases{{kSuccess, "passed"}, {kLatency, "passed"}, {kAccepted, "passed"}, {kInTime, "passed"}, {"recovery", "passed"}, {kResidue, "passed"}, {kJudged, "passed"}});
-  CHECK(cases_of(refuted_sample()) == Cases{{kSuccess, "failure"}, {kLatency, "failure"}, {kAccepted, "passed"}, {kInTime, "passed"}, {"recovery", "passed"}, {kResidue, "passed"}, {kJudged, "passed"}});
-  CHECK(cases_of(unrecovered_sample()) == Cases{{kSuccess, "failure"}, {kLatency, "failure"}, {kAccepted, "passed"}, {kInTime, "failure"}, {"recovery", "failure"}, {kResidue, "passed"}, {kJudged, "passed"}});
+TEST_CASE("each expectation, fault and undo, the recovery and the residue is a test case", "[report]") {
+  CHECK(cases_of(held_sample()) == with(kDone, {{kSuccess, "passed"}, {kLatency, "passed"}, {kAccepted, "passed"}, {kInTime, "passed"}, {"recovery", "passed"}}));
+  CHECK(cases_of(refuted_sample()) == with(kDone, {{kSuccess, "failure"}, {kLatency, "failure"}, {kAccepted, "passed"}, {kInTime, "passed"}, {"recovery", "passed"}}));
+  CHECK(cases_of(unrecovered_sample()) == with(kDone, {{kSuccess, "failure"}, {kLatency, "failure"}, {kAccepted, "passed"}, {kInTime, "failure"}, {"recovery", "failure"}}));
 }
 
-TEST_CASE("a run without an answer is an error, and what it could not tell is skipped", "[report]") {
-  CHECK(cases_of(inconclusive_sample()) == Cases{{kSuccess, "skipped"}, {"recovery", "skipped"}, {kResidue, "passed"}, {kJudged, "error"}});
-  CHECK(cases_of(invalid_sample())[kJudged] == "error");
-  CHECK(cases_of(aborted_sample())[kJudged] == "error");
+TEST_CASE("a run without an answer is an error, and what it could not tell or never came to is skipped", "[report]") {
+  CHECK(cases_of(inconclusive_sample()) == Cases{{kSuccess, "skipped"}, {"recovery", "skipped"}, {kFault, "skipped"}, {kUndo, "skipped"}, {kResidue, "passed"}, {kJudged, "error"}});
+  const Cases invalid = cases_of(invalid_sample());
+  CHECK(invalid.at(kFault) == "error");  // it did not bite
+  CHECK(invalid.at(kUndo) == "passed");
+  CHECK(invalid.at(kJudged) == "error");
+}
+
+TEST_CASE("what a guardrail stopped and what is left behind are failures", "[report]") {
+  CHECK(cases_of(aborted_sample())[kJudged] == "failure");
   const Cases residue = cases_of(residue_sample());
-  CHECK(residue.at(kResidue) == "error");
+  CHECK(residue.at(kUndo) == "failure");
+  CHECK(residue.at(kResidue) == "failure");
   CHECK(residue.at("recovery") == "skipped");
+}
+
+TEST_CASE("a run that did not begin is one error with its exit code and reason", "[report]") {
+  const std::string report = junit_of_no_run("night <1>", 69, "cannot read \"x\"");
+  std::istringstream in(report);
+  Tree tree;
+  boost::property_tree::read_xml(in, tree);
+  const Tree suite = tree.get_child("testsuites.testsuite");
+  CHECK(suite.get<std::string>("<xmlattr>.name") == "night <1>");
+  CHECK(suite.get<int>("<xmlattr>.tests") == 1);
+  CHECK(suite.get<int>("<xmlattr>.errors") == 1);
+  CHECK(suite.get<std::string>("testcase.error") == "cannot read \"x\"");
+  CHECK(suite.get<std::string>("testcase.error.<xmlattr>.message") == "it ended without a verdict (exit 69)");
 }
 
 TEST_CASE("the totals of the suite are those of its cases", "[report]") {
