@@ -20,6 +20,7 @@ void add_run(CLI::App& app, CliContext& context);       // run
 void add_check(CLI::App& app, CliContext& context);     // check, plan
 void add_undo(CLI::App& app, CliContext& context);      // status, revert, stop
 void add_verdict(CLI::App& app, CliContext& context);   // judge, report
+void add_history(CLI::App& app, CliContext& context);   // history
 void add_describe(CLI::App& app, CliContext& context);  // describe, schema, docs
 void add_lab(CLI::App& app, CliContext& context);       // lab up|down|status
 void add_inject(CLI::App& app, CliContext& context);    // inject, probe

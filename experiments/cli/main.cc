@@ -17,6 +17,7 @@ constexpr const char* kAbout =
     "  capsize check PLAYBOOK           every mistake at once, with its line and remedy\n"
     "  capsize plan PLAYBOOK            what it would do and how each step is undone; touches nothing\n"
     "  capsize run PLAYBOOK             baseline, fault, revert, recovery, verdict; Ctrl-C reverts\n"
+    "  capsize history                  the runs that were, and what changed since the run before\n"
     "  capsize status                   what is injected on this machine now\n"
     "  capsize revert --all             undo what a crash left behind\n"
     "  capsize doctor                   what any chaos tool has left on this host, and how to undo it\n"
@@ -49,6 +50,7 @@ int main(int argc, char** argv) {
   capsize::add_check(app, context);
   capsize::add_undo(app, context);
   capsize::add_verdict(app, context);
+  capsize::add_history(app, context);
   capsize::add_describe(app, context);
   capsize::add_lab(app, context);
   capsize::add_inject(app, context);
