@@ -8,6 +8,7 @@
 #include "experiments/cli/control.h"
 #include "experiments/cli/playbook_flags.h"
 #include "experiments/cli/run_folder.h"
+#include "experiments/cli/run_outputs.h"
 #include "experiments/lab/lab.h"
 #include "experiments/report/terminal.h"
 #include "experiments/runner.h"
@@ -26,6 +27,7 @@ struct RunFlags {
   std::string out;
   std::uint64_t seed = 0;
   bool without_faults = false;
+  RunOutputs outputs;
 };
 
 // The lab of `--lab`: up for the length of the run, in a folder of its own that goes with it.
@@ -60,24 +62,19 @@ Task<> tick(Clock& clock, const Timeline& timeline, RunDisplay& display) {
   }
 }
 
-struct Played {
-  Json verdict;
-  fs::path folder;
-};
-
 class Play {
  public:
   Play(const Playbook& playbook, const RunFlags& flags, const CliContext& context, std::string run)
       : playbook_(playbook), flags_(flags), context_(context), run_(std::move(run)), display_(make_run_display(STDOUT_FILENO, context.json ? DisplayMode::json : DisplayMode::automatic)) {}
 
-  Played play() {
+  FinishedRun play() {
     const auto work = [this] { return drive(); };
     run_control(stop_, work, [this](bool first) { display_->note(first ? "stopping: reverting now" : "still reverting: a second signal does not skip it"); });
-    Played played{judge(playbook_, timeline_->events()), folder_};
-    if (!timeline_->write_problem().empty()) played.verdict["problem"] = timeline_->write_problem();
-    write_reports(folder_, playbook_.as_run, timeline_->events(), played.verdict);
-    display_->verdict(played.verdict, folder_.string());
-    return played;
+    FinishedRun run{playbook_.as_run, timeline_->events(), judge(playbook_, timeline_->events()), folder_};
+    if (!timeline_->write_problem().empty()) run.verdict["problem"] = timeline_->write_problem();
+    write_reports(folder_, run.playbook, run.events, run.verdict);
+    display_->verdict(run.verdict, folder_.string());
+    return run;
   }
 
  private:
@@ -130,7 +127,8 @@ class Play {
   std::optional<Timeline> timeline_;
 };
 
-int run(const RunFlags& flags, const CliContext& context) {
+// To a verdict, or nothing: the playbook is wrong, and has been told so.
+std::optional<FinishedRun> play(const RunFlags& flags, const CliContext& context) {
   const SystemClock clock;
   const std::string id = new_run_id(clock.wall(), flags.playbook);
   std::optional<LabForRun> lab;
@@ -140,9 +138,29 @@ int run(const RunFlags& flags, const CliContext& context) {
     variables.lab = lab->variables();
   }
   const auto playbook = read_or_complain(flags.playbook, variables, context);
-  if (!playbook) return kExitBadPlaybook;
-  const Played played = Play(*playbook, flags, context, id).play();
-  return played.verdict.value("exit_code", kExitBug);
+  if (!playbook) return std::nullopt;
+  return Play(*playbook, flags, context, id).play();
+}
+
+int run(const RunFlags& flags, const CliContext& context) {
+  flags.outputs.check();
+  std::optional<FinishedRun> played;
+  try {
+    played = play(flags, context);
+  } catch (const Error& error) {
+    flags.outputs.write_no_run(flags.playbook, error.exit_code(), error.what());
+    throw;
+  } catch (const std::exception& error) {
+    flags.outputs.write_no_run(flags.playbook, kExitBug, error.what());
+    throw;
+  }
+  if (!played) {
+    flags.outputs.write_no_run(flags.playbook, kExitBadPlaybook, "the playbook is wrong: see what `capsize check` says of it");
+    return kExitBadPlaybook;
+  }
+  std::fflush(stdout);
+  flags.outputs.write(context, flags.playbook, *played);
+  return played->verdict.value("exit_code", kExitBug);
 }
 
 }  // namespace
@@ -155,6 +173,7 @@ void add_run(CLI::App& app, CliContext& context) {
   command->add_option("--lab", flags->lab, "bring a lab of this profile up for the run: as-it-was or hardened")->check(CLI::IsMember({"as-it-was", "hardened"}));
   command->add_option("--out", flags->out, "folder for the run's files (default: runs/RUN of the state folder)");
   command->add_option("--seed", flags->seed, "repeat the chances of an earlier run (the verdict names its seed)");
+  flags->outputs.add_to(*command);
   command->add_flag("--without-faults", flags->without_faults, "the same load and expectations, unharmed: it must hold");
   command->callback([flags, &context] { context.exit_code = run(*flags, context); });
 }

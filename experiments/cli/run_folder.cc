@@ -24,6 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr mode_t kPrivate = 0600;
+
 void make_private_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder.parent_path(), error);
@@ -66,11 +68,11 @@ fs::path find_run_folder(const fs::path& state, const std::string& run_or_folder
   throw Error(ErrorKind::unavailable, fmt::format("there is no run \"{}\"", printable(run_or_folder)), fmt::format("name the folder of a run, or one of {}", (state / "runs").string()));
 }
 
-void write_whole(const fs::path& file, const std::string& text) {
+void write_whole(const fs::path& file, const std::string& text, mode_t mode) {
   const fs::path temporary = file.string() + ".new";
   {
-    UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd) throw system_error(errno, fmt::format("cannot write {}", file.string()));
+    UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kPrivate));
+    if (!fd || (mode != kPrivate && ::fchmod(fd.get(), mode) != 0)) throw system_error(errno, fmt::format("cannot write {}", file.string()));
     std::size_t written = 0;
     while (written < text.size()) {
       const ssize_t count = ::write(fd.get(), text.data() + written, text.size() - written);

@@ -1,5 +1,7 @@
 // A run's folder and files (pinned; see docs/reports.md), and the list of runs in progress that `capsize stop` reads.
 #pragma once
+#include <sys/types.h>
+
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -20,8 +22,8 @@ std::filesystem::path make_run_folder(const std::filesystem::path& state, const 
 // A run id, or the folder of one. Throws Error when there is none.
 std::filesystem::path find_run_folder(const std::filesystem::path& state, const std::string& run_or_folder);
 
-// Writes the whole file or none of it (a temporary name, then rename). Throws Error.
-void write_whole(const std::filesystem::path& file, const std::string& text);
+// Writes the whole file or none of it (a temporary name, then rename). `mode` is what it ends with, whatever the umask. Throws Error.
+void write_whole(const std::filesystem::path& file, const std::string& text, mode_t mode = 0600);
 Json read_json(const std::filesystem::path& file);  // throws Error
 
 // verdict.json, report.html, junit.xml, report.md from what is in the folder's memory. Throws Error.
