@@ -22,14 +22,13 @@ Json to_json(const Measured& measured) {
   return out;
 }
 
-Interval clopper_pearson(std::uint64_t k, std::uint64_t n) {
+Interval clopper_pearson(std::uint64_t k, std::uint64_t n, double each_side) {
   if (n == 0) return {0, 1};
   using Binomial = boost::math::binomial_distribution<>;
   const auto successes = static_cast<double>(k);
   const auto trials = static_cast<double>(n);
-  constexpr double kEachSide = 0.025;
-  const double low = k == 0 ? 0 : Binomial::find_lower_bound_on_p(trials, successes, kEachSide);
-  const double high = k == n ? 1 : Binomial::find_upper_bound_on_p(trials, successes, kEachSide);
+  const double low = k == 0 ? 0 : Binomial::find_lower_bound_on_p(trials, successes, each_side);
+  const double high = k == n ? 1 : Binomial::find_upper_bound_on_p(trials, successes, each_side);
   return {low, high};
 }
 
@@ -41,6 +40,7 @@ Measured ratio(std::uint64_t k, std::uint64_t n) {
   out.low = interval.low;
   out.high = interval.high;
   out.samples = n;
+  out.interval = [k, n](double each_side) { return clopper_pearson(k, n, each_side); };
   return out;
 }
 

@@ -1,6 +1,7 @@
 // What a probe can say about a span of time, with how sure it is. Pure: computed from recorded windows only, never from a clock.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,21 +19,26 @@ struct MeasureInfo {
   std::string doc;    // one sentence, with the unit
 };
 
+struct Interval {
+  double low;
+  double high;
+};
+
+inline constexpr double kEachSide = 0.025;  // of the 95 % interval: how likely the truth lies beyond each of its ends
+
 struct Measured {
   MeasureKind kind = MeasureKind::number;
   double value = 0;         // ratio: 0 to 1; duration: seconds; rate: per second
   double low = 0;           // 95 % confidence interval (Clopper-Pearson for ratios, order statistics for quantiles);
   double high = 0;          //   equal to value where it was counted, not sampled; high is infinite where the samples cannot bound it
   std::uint64_t samples = 0;
+  // The interval with this much of the truth's chances left beyond each end. Empty where it was counted.
+  std::function<Interval(double each_side)> interval;
 };
 Json to_json(const Measured& measured);
 
-// 95 % Clopper-Pearson interval of k of n. n == 0 gives [0, 1].
-struct Interval {
-  double low;
-  double high;
-};
-Interval clopper_pearson(std::uint64_t k, std::uint64_t n);
+// Clopper-Pearson interval of k of n, 95 % by default. n == 0 gives [0, 1].
+Interval clopper_pearson(std::uint64_t k, std::uint64_t n, double each_side = kEachSide);
 Measured ratio(std::uint64_t k, std::uint64_t n);
 
 }  // namespace capsize

@@ -4,6 +4,7 @@
 #include <boost/math/distributions/binomial.hpp>
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include "injector/base/error.h"
 
@@ -23,20 +24,27 @@ struct Ranks {
   std::uint64_t high;  // above n: not bounded from above
 };
 
-// How many of n values lie below the q-quantile is binomial(n, q). 2.5 % are left on each side.
-Ranks quantile_ranks(std::uint64_t n, double q) {
-  constexpr double kEachSide = 0.025;
+// How many of n values lie below the q-quantile is binomial(n, q). `each_side` is left on each side.
+Ranks quantile_ranks(std::uint64_t n, double q, double each_side) {
   const boost::math::binomial_distribution<> below(static_cast<double>(n), q);
   const auto cdf = [&](std::uint64_t k) { return boost::math::cdf(below, static_cast<double>(k)); };
   Ranks ranks{0, n + 1};
   std::uint64_t step = std::bit_floor(n);
-  for (std::uint64_t s = step; s > 0; s /= 2) {  // the largest rank with P(fewer than rank below) <= 2.5 %
-    if (ranks.low + s <= n && cdf(ranks.low + s - 1) <= kEachSide) ranks.low += s;
+  for (std::uint64_t s = step; s > 0; s /= 2) {  // the largest rank with P(fewer than rank below) <= each_side
+    if (ranks.low + s <= n && cdf(ranks.low + s - 1) <= each_side) ranks.low += s;
   }
-  for (std::uint64_t s = step; s > 0; s /= 2) {  // the smallest rank with P(fewer than rank below) >= 97.5 %
-    if (ranks.high > s && cdf(ranks.high - s - 1) >= 1 - kEachSide) ranks.high -= s;
+  for (std::uint64_t s = step; s > 0; s /= 2) {  // the smallest rank with P(fewer than rank below) >= 1 - each_side
+    if (ranks.high > s && cdf(ranks.high - s - 1) >= 1 - each_side) ranks.high -= s;
   }
   return ranks;
+}
+
+Interval quantile_interval(const LatencyHistogram& histogram, double q, double each_side) {
+  const Ranks ranks = quantile_ranks(histogram.count(), q, each_side);
+  Interval out{0, std::numeric_limits<double>::infinity()};
+  if (ranks.low >= 1) out.low = seconds(histogram.at_rank(ranks.low));
+  if (ranks.high <= histogram.count()) out.high = seconds(histogram.at_rank(ranks.high));
+  return out;
 }
 
 }  // namespace
@@ -104,10 +112,11 @@ Measured quantile(const LatencyHistogram& histogram, double q) {
   out.samples = histogram.count();
   out.high = std::numeric_limits<double>::infinity();
   if (out.samples == 0) return out;
-  const Ranks ranks = quantile_ranks(out.samples, q);
   out.value = seconds(histogram.quantile(q));
-  if (ranks.low >= 1) out.low = seconds(histogram.at_rank(ranks.low));
-  if (ranks.high <= out.samples) out.high = seconds(histogram.at_rank(ranks.high));
+  const Interval interval = quantile_interval(histogram, q, kEachSide);
+  out.low = interval.low;
+  out.high = interval.high;
+  out.interval = [shared = std::make_shared<const LatencyHistogram>(histogram), q](double each_side) { return quantile_interval(*shared, q, each_side); };
   return out;
 }
 

@@ -50,19 +50,36 @@ Measured counted(MeasureKind kind, double value, std::uint64_t samples) {
   return out;
 }
 
-std::optional<Measured> success_ratio(const Windows& windows) {
+std::uint64_t sent_rightly(const Windows& windows) {
   std::uint64_t sent = 0;
   for (const std::string_view answer : kAnswerNames) sent += sum(windows, "counts", answer) - sum(windows, "wrong_password", answer);
+  return sent;
+}
+
+std::optional<Measured> success_ratio(const Windows& windows) {
+  const std::uint64_t sent = sent_rightly(windows);
   if (sent == 0) return std::nullopt;
   return ratio(sum(windows, "counts", "ok"), sent);
 }
 
+// The schedule is fixed, so what is by chance in this rate is the share of it that succeeded.
 std::optional<Measured> success_rate(const Windows& windows) {
   double span = 0;
   for (const Json* window : windows) span += window->value("to", 0.0) - window->value("from", 0.0);
   if (span <= 0) return std::nullopt;
+  const std::uint64_t sent = sent_rightly(windows);
   const std::uint64_t ok = sum(windows, "counts", "ok");
-  return counted(MeasureKind::rate, static_cast<double>(ok) / span, ok);
+  if (sent == 0) return counted(MeasureKind::rate, static_cast<double>(ok) / span, ok);
+  const double per_second = static_cast<double>(sent) / span;
+  const Measured share = ratio(ok, sent);
+  Measured out = counted(MeasureKind::rate, share.value * per_second, sent);
+  out.low = share.low * per_second;
+  out.high = share.high * per_second;
+  out.interval = [share, per_second](double each_side) {
+    const Interval of_share = share.interval(each_side);
+    return Interval{of_share.low * per_second, of_share.high * per_second};
+  };
+  return out;
 }
 
 std::optional<Measured> users_affected(const Windows& windows) {
