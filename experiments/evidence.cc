@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "experiments/power.h"
 #include "injector/base/error.h"
 
 namespace capsize {
@@ -39,21 +40,22 @@ bool wants_much(Comparison comparison) { return comparison == Comparison::at_lea
 double worst_end(Comparison comparison, const Measured& measured) { return wants_much(comparison) ? measured.low : measured.high; }
 double best_end(Comparison comparison, const Measured& measured) { return wants_much(comparison) ? measured.high : measured.low; }
 
-bool sampled(const Measured& measured) { return measured.low != measured.value || measured.high != measured.value; }
-
-Holds judge_bound(Comparison comparison, double limit, const Measured& measured, bool strict) {
-  if (sampled(measured) && measured.samples < kFewestSamples) return Holds::unknown;
-  if (!strict) return satisfied(comparison, measured.value, limit) ? Holds::yes : Holds::no;
-  if (satisfied(comparison, worst_end(comparison, measured), limit)) return Holds::yes;
-  if (!satisfied(comparison, best_end(comparison, measured), limit)) return Holds::no;
-  return Holds::unknown;
-}
+bool sampled(const Measured& measured) { return measured.interval || measured.low != measured.value || measured.high != measured.value; }
 
 std::string interval_text(const Measured& measured) {
   const std::string samples = measured.samples > 0 ? fmt::format("{} samples", measured.samples) : std::string();
   if (!sampled(measured)) return samples.empty() ? "" : " (" + samples + ")";
   const std::string high = std::isfinite(measured.high) ? show_value(measured.kind, measured.high) : "unbounded";
   return fmt::format(" (95 % interval {} to {}{}{})", show_value(measured.kind, measured.low), high, samples.empty() ? "" : ", ", samples);
+}
+
+// ": with 600 samples a drop below 4.6 % cannot be told from none", where it is that.
+std::string resolution_text(Comparison comparison, double limit, const Measured& measured) {
+  if (measured.samples < kFewestToClaim) return fmt::format(": nothing is claimed from fewer than {}", kFewestToClaim);
+  if (measured.kind != MeasureKind::ratio) return "";
+  const auto size = ratio_resolution(wants_much(comparison), limit, measured.samples);
+  if (!size) return fmt::format(": {} are too few for any answer about {}", measured.samples, show_value(measured.kind, limit));
+  return fmt::format(": with {} samples a {} below {:.2g} % cannot be told from none", measured.samples, wants_much(comparison) ? "drop" : "rise", *size * 100);
 }
 
 Holds worse(Holds a, Holds b) {
@@ -88,7 +90,7 @@ std::string describe(const Expectation& expectation) {
     out += fmt::format("{}{} {}", separator, words_of(bound.comparison), bound.written);
     separator = " and ";
   }
-  return expectation.probe.empty() ? out : fmt::format("{} during {}", out, to_string(expectation.during));
+  return expectation.probe.empty() ? out : fmt::format("{} during {}", out, expectation.over());
 }
 
 MeasureKind kind_of(const Playbook& playbook, const Expectation& expectation) {
@@ -107,6 +109,11 @@ void Evidence::add(const Json& event) {
   const std::string kind = event.value("event", "");
   if (kind == "phase") {
     phases_.emplace(event.value("phase", ""), event.value("t", 0.0));
+  } else if (kind == "injected") {
+    in_place_[event.value("fault", std::size_t{0})] = {event.value("t", 0.0), -1};
+  } else if (kind == "undo") {
+    const auto fault = in_place_.find(event.value("fault", std::size_t{0}));
+    if (fault != in_place_.end() && fault->second.to < 0) fault->second.to = event.value("t", 0.0);
   } else if (kind == "undone") {
     if (event.value("ok", false)) undone_at_ = event.value("t", 0.0);
   } else if (kind == "window") {
@@ -136,6 +143,16 @@ std::optional<Stretch> Evidence::span(Span span) const {
     case Span::run: break;
   }
   return from_to(began("baseline"), end);
+}
+
+std::optional<Stretch> Evidence::span(const Expectation& expectation) const {
+  const auto phase = span(expectation.during);
+  if (!expectation.during_fault || !phase) return phase;
+  const auto fault = in_place_.find(*expectation.during_fault);
+  if (fault == in_place_.end()) return std::nullopt;
+  // Undone as the last of the phase, it counts up to where the phase ends: an undo is recorded when it is over.
+  const double to = fault->second.to < 0 ? phase->to : std::min(fault->second.to, phase->to);
+  return Stretch{fault->second.from, to};
 }
 
 double Evidence::complete_until() const {
@@ -172,19 +189,37 @@ std::optional<Measured> Evidence::measure(const std::string& probe, std::string_
   return type->measure(measure, chosen);
 }
 
-std::optional<double> Evidence::limit(const Bound& bound, const Expectation& expectation) const {
-  if (!bound.relative_to_baseline) return bound.value;
+Holds Evidence::judge_bound(Comparison comparison, const Limit& limit, const Measured& measured, bool strict) {
+  if (sampled(measured) && measured.samples < kFewestSamples) return Holds::unknown;
+  if (!strict) return satisfied(comparison, measured.value, limit.value) ? Holds::yes : Holds::no;
+  Measured ends = measured;
+  // Two intervals are compared: each is made wider, so that both hold the truth at the same time 95 times in 100.
+  if (limit.measured && measured.interval) {
+    const Interval wider = measured.interval(kEachSide / 2);
+    ends.low = wider.low;
+    ends.high = wider.high;
+  }
+  const bool much = wants_much(comparison);
+  const bool thin = (sampled(measured) || measured.kind == MeasureKind::count) && measured.samples < kFewestToClaim;
+  if (satisfied(comparison, worst_end(comparison, ends), much ? limit.interval.high : limit.interval.low)) return thin ? Holds::unknown : Holds::yes;
+  if (!satisfied(comparison, best_end(comparison, ends), much ? limit.interval.low : limit.interval.high)) return Holds::no;
+  return Holds::unknown;
+}
+
+std::optional<Evidence::Limit> Evidence::limit(const Bound& bound, const Expectation& expectation) const {
+  if (!bound.relative_to_baseline) return Limit{bound.value, {bound.value, bound.value}, false};
   const auto baseline = span(Span::baseline);
   if (!baseline) return std::nullopt;
   const auto measured = measure(expectation.probe, expectation.measure, *baseline);
   if (!measured) return std::nullopt;
-  return measured->value * bound.value;
+  const Interval interval = measured->interval ? measured->interval(kEachSide / 2) : Interval{measured->low, measured->high};
+  return Limit{measured->value * bound.value, {interval.low * bound.value, interval.high * bound.value}, true};
 }
 
 Finding Evidence::hold(const Expectation& expectation, Stretch stretch, bool strict) const {
   Finding finding;
   finding.expectation = describe(expectation);
-  finding.evidence = {{"measure", expectation.name()}, {"during", to_string(expectation.during)}, {"from", stretch.from}, {"to", stretch.to}};
+  finding.evidence = {{"measure", expectation.name()}, {"during", expectation.over()}, {"from", stretch.from}, {"to", stretch.to}};
   const auto measured = measure(expectation.probe, expectation.measure, stretch);
   if (!measured) {
     finding.because = fmt::format("{} has no samples in this span", expectation.name());
@@ -197,13 +232,18 @@ Finding Evidence::hold(const Expectation& expectation, Stretch stretch, bool str
     const auto bound_limit = limit(bound, expectation);
     const Holds holds = bound_limit ? judge_bound(bound.comparison, *bound_limit, *measured, strict) : Holds::unknown;
     finding.holds = worse(finding.holds, holds);
-    const std::string shown = !bound_limit ? "unknown: the baseline has no such measure" : show_value(measured->kind, *bound_limit);
+    const std::string shown = !bound_limit ? "unknown: the baseline has no such measure" : show_value(measured->kind, bound_limit->value);
     wanted += fmt::format("{}{} {}", wanted.empty() ? "" : " and ", words_of(bound.comparison), bound.relative_to_baseline ? fmt::format("{} ({})", bound.written, shown) : shown);
-    if (bound_limit) finding.evidence["limit"] = *bound_limit;
+    if (bound_limit) finding.evidence["limit"] = bound_limit->value;
+    if (bound_limit && bound_limit->measured) {
+      finding.evidence["limit_low"] = bound_limit->interval.low;
+      finding.evidence["limit_high"] = std::isfinite(bound_limit->interval.high) ? Json(bound_limit->interval.high) : Json(nullptr);
+    }
+    if (strict && holds == Holds::unknown && bound_limit) finding.because = resolution_text(bound.comparison, bound_limit->value, *measured);
     finding.evidence["comparison"] = words_of(bound.comparison);
   }
   const char* verdict = finding.holds == Holds::yes ? "as expected" : finding.holds == Holds::no ? "not as expected" : "too few samples to tell";
-  finding.because = fmt::format("{} was {}{}; expected {}: {}", expectation.name(), show_value(measured->kind, measured->value), interval_text(*measured), wanted, verdict);
+  finding.because = fmt::format("{} was {}{}; expected {}: {}{}", expectation.name(), show_value(measured->kind, measured->value), interval_text(*measured), wanted, verdict, finding.holds == Holds::unknown ? finding.because : "");
   return finding;
 }
 
@@ -212,7 +252,7 @@ bool Evidence::clearly_missed(const Expectation& expectation, Stretch stretch) c
   if (!measured) return false;
   for (const Bound& bound : expectation.bounds) {
     const auto bound_limit = limit(bound, expectation);
-    if (bound_limit && !satisfied(bound.comparison, best_end(bound.comparison, *measured), *bound_limit)) return true;
+    if (bound_limit && !satisfied(bound.comparison, best_end(bound.comparison, *measured), bound_limit->value)) return true;
   }
   return false;
 }

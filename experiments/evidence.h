@@ -37,6 +37,8 @@ class Evidence {
 
   // Where the run has been; nothing for a span not (yet) begun. An unfinished span ends at the last event.
   std::optional<Stretch> span(Span span) const;
+  // Of an expectation: its phase, or while its fault was in place.
+  std::optional<Stretch> span(const Expectation& expectation) const;
   std::optional<double> undone_at() const { return undone_at_; }  // when every fault was verified gone
   double last() const { return last_; }
 
@@ -45,7 +47,8 @@ class Evidence {
 
   std::optional<Measured> measure(const std::string& probe, std::string_view measure, Stretch stretch) const;
 
-  // `strict`: the whole confidence interval has to be on the right side (hypotheses); else the estimate alone decides (gates).
+  // `strict`: the whole confidence interval has to be on the right side, and there must be kFewestToClaim samples (hypotheses); else the
+  // estimate alone decides (gates).
   Finding hold(const Expectation& expectation, Stretch stretch, bool strict) const;
 
   // Whether `expectation` is clearly missed over `stretch`: the interval lies wholly on the wrong side. False when it cannot be told.
@@ -56,15 +59,25 @@ class Evidence {
 
  private:
   std::vector<const Window*> within_stretch(const std::string& probe, Stretch stretch) const;
-  std::optional<double> limit(const Bound& bound, const Expectation& expectation) const;
+  struct Limit {
+    double value = 0;
+    Interval interval{0, 0};  // of a multiple of the baseline, which was measured too; else both ends are the value
+    bool measured = false;
+  };
+  std::optional<Limit> limit(const Bound& bound, const Expectation& expectation) const;
+  static Holds judge_bound(Comparison comparison, const Limit& limit, const Measured& measured, bool strict);
 
   const Playbook& playbook_;
   std::map<std::string, std::vector<std::unique_ptr<Window>>> owned_;
   std::map<std::string, std::vector<const Window*>> windows_;
   std::map<std::string, double> phases_;  // name -> when it began
+  std::map<std::size_t, Stretch> in_place_;  // by fault: from the end of its injection to the beginning of its undo
   std::optional<double> undone_at_;
   double last_ = 0;
 };
+
+// Nothing is claimed from fewer samples than this, however well they look: what an interval rests on is too thin.
+inline constexpr std::uint64_t kFewestToClaim = 30;
 
 std::string show_value(MeasureKind kind, double value);  // "95.2 %", "210 ms", "164.8/s", "3"
 std::string describe(const Expectation& expectation);    // "login.success_ratio at least 95% during fault"

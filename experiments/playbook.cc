@@ -98,6 +98,8 @@ std::string_view to_string(Span span) {
   return "run";
 }
 
+std::string Expectation::over() const { return during_fault ? "fault " + during_name : std::string(to_string(during)); }
+
 std::string Expectation::name() const { return probe.empty() ? measure : probe + "." + measure; }
 
 Duration Playbook::fault_phase() const {

@@ -32,8 +32,11 @@ struct Expectation {
   std::string probe;    // empty for measures of the run ("recovery_time")
   std::string measure;  // "success_ratio"
   Span during = Span::fault;
+  std::optional<std::size_t> during_fault;  // index in Playbook::faults: only while this one was in place
+  std::string during_name;    // as the playbook calls that fault
   std::vector<Bound> bounds;  // all must hold
   std::string name() const;   // "login.success_ratio", "recovery_time"
+  std::string over() const;   // "fault", "run", "fault slow-link"
 };
 
 struct Guardrail {
@@ -43,6 +46,7 @@ struct Guardrail {
 
 struct PlannedFault {
   std::string fault;    // name in the table
+  std::string name;     // that the playbook gives it, for "during"; may be empty
   std::string target;   // name in the playbook
   Duration at{};        // from the start of the fault phase
   Duration lasting{};   // "for"
@@ -59,6 +63,7 @@ struct TargetUse {
 
 struct ProbeUse {
   std::string probe;    // name in the table
+  std::string suspect;  // what it asks, where that may be blamed for what the logins suffer: "database"; empty: no suspect
   std::string target;   // empty: none
   Json params = Json::object();
 };

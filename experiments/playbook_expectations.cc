@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "experiments/playbook_reader.h"
+#include "experiments/power.h"
 
 namespace capsize {
 namespace {
@@ -90,19 +91,62 @@ Expectation PlaybookReader::read_expectation(const ExpectationKeys& keys, const 
   return out;
 }
 
+// By the name that the playbook gives a fault, or by its type where there is one of it.
+void PlaybookReader::find_fault_named(const std::string& name, const std::string& pointer, Expectation& out) {
+  std::vector<std::size_t> found;
+  std::vector<std::string> known = {"baseline", "fault", "recovery", "run"};
+  for (std::size_t i = 0; i < out_.faults.size(); ++i) {
+    const PlannedFault& fault = out_.faults[i];
+    const std::string& called = fault.name.empty() ? fault.fault : fault.name;
+    if (called == name) found.push_back(i);
+    if (!called.empty() && std::find(known.begin(), known.end(), called) == known.end()) known.push_back(called);
+  }
+  if (found.size() > 1) {
+    wrong(pointer, {fmt::format("{} is more than one of the faults", in_quotes(name)), "give each a \"name\", and write one of them here"});
+  } else if (found.empty()) {
+    wrong(pointer, wrong_word(name, known));
+  } else {
+    out.during = Span::fault;
+    out.during_fault = found.front();
+    out.during_name = name;
+  }
+}
+
 void PlaybookReader::check_during(const ExpectationKeys& keys, const std::string& pointer, Expectation& out) {
-  out.during = keys.during.value_or(has_faults_ ? Span::fault : Span::run);
+  out.during = has_faults_ ? Span::fault : Span::run;
   if (out.probe.empty() && !out.measure.empty()) {
     if (keys.during) wrong(pointer + "/during", {fmt::format("{} is of the whole run", out.measure), "leave \"during\" out"});
     out.during = Span::run;
     return;
   }
-  if (keys.during == Span::fault && !has_faults_) {
+  if (keys.during) {
+    const auto& words = EnumWords<Span>::words;
+    const auto phase = std::find_if(words.begin(), words.end(), [&](const auto& word) { return word.second == keys.during->text; });
+    if (phase != words.end()) out.during = phase->first;
+    else find_fault_named(keys.during->text, pointer + "/during", out);
+  }
+  if (keys.during && out.during == Span::fault && !has_faults_) {
     wrong(pointer + "/during", {"there is no fault phase: the playbook has no faults", "write \"run\", or leave \"during\" out"});
   }
   if (out.during != Span::baseline) return;
   for (const Bound& bound : out.bounds) {
     if (bound.relative_to_baseline) wrong(pointer_join(pointer, to_string(bound.comparison)), {"the baseline compared with itself", "write a bound of its own, or another phase in \"during\""});
+  }
+}
+
+// A warning where a bound lies closer to what is likely than so few samples can tell.
+void PlaybookReader::check_power() {
+  if (!diagnostics_.ok()) return;  // mistakes first: mending them may change what there is to tell
+  for (std::size_t i = 0; i < out_.hypothesis.size(); ++i) {
+    const Expectation& expectation = out_.hypothesis[i];
+    const auto probe = probe_types_.find(expectation.probe);
+    if (probe == probe_types_.end() || probe->second == nullptr) continue;
+    const MeasureInfo* info = find_measure(*probe->second, expectation.measure);
+    if (info == nullptr) continue;
+    for (const Bound& bound : expectation.bounds) {
+      const auto warning = power_warning(out_, *probe->second, *info, expectation, bound);
+      if (warning) diagnostics_.warn(pointer_join(pointer_join("/hypothesis", i), to_string(bound.comparison)), warning->fact, warning->remedy);
+    }
   }
 }
 

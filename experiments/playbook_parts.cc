@@ -18,6 +18,11 @@ Rule<std::string> not_empty(std::size_t most) {
           {{"minLength", 1}}};
 }
 
+Rule<std::string> part_name() {
+  return {[](const std::string& text) { return playbook_name_mistake(text); },
+          {{"anyOf", Json::array({{{"pattern", kPlaybookNamePattern}}, {{"pattern", "\\$\\{"}}})}}};
+}
+
 Rule<Count> this_format() {
   return {[](const Count& format) -> std::optional<Mistake> {
             if (format == kPlaybookFormat) return std::nullopt;
@@ -158,7 +163,10 @@ const Spec<TargetKeys>& target_spec() {
 const Spec<ProbeKeys>& probe_spec() {
   static const auto spec = Spec<ProbeKeys>()
                                .required("probe", &ProbeKeys::probe, "what measures: one of the probes")
-                               .optional("target", &ProbeKeys::target, "what it looks at: a name from \"targets\"; required by probes that look at a target, unknown to others");
+                               .optional("target", &ProbeKeys::target, "what it looks at: a name from \"targets\"; required by probes that look at a target, unknown to others")
+                               .optional("suspect", &ProbeKeys::suspect,
+                                         "what it asks directly, where that may be blamed for what the logins suffer, as \"database\": the verdict says whether it moved, is ruled out, or cannot be told",
+                                         if_given(not_empty(60)));
   return spec;
 }
 
@@ -173,6 +181,7 @@ const Spec<Timing>& timing_spec() {
 const Spec<FaultKeys>& fault_spec() {
   static const auto spec = Spec<FaultKeys>()
                                .required("fault", &FaultKeys::fault, "what is done: one of the faults")
+                               .optional("name", &FaultKeys::name, "a name for it, so that an expectation can be \"during\" it alone", if_given(part_name()))
                                .optional("target", &FaultKeys::target, "what it is done to: a name from \"targets\"; required by faults that have a target")
                                .optional("at", &FaultKeys::at, "when it begins, from the start of the fault phase")
                                .required("for", &FaultKeys::lasting, "how long it lasts: there is no fault without an end", more_than_zero())
@@ -190,7 +199,7 @@ const Spec<ExpectationKeys>& steady_state_spec() {
 const Spec<ExpectationKeys>& hypothesis_spec() {
   static const auto spec = bounds(Spec<ExpectationKeys>()
                                       .required("measure", &ExpectationKeys::measure, "what is measured: a probe's name, a dot, and one of its measures; or recovery_time", measure_name())
-                                      .optional("during", &ExpectationKeys::during, "over which phase; default \"fault\", or \"run\" in a playbook without faults"));
+                                      .optional("during", &ExpectationKeys::during, "over which phase: \"baseline\", \"fault\", \"recovery\" or \"run\"; or while which fault was in place, by its name or, where there is one of it, its type; default \"fault\", or \"run\" in a playbook without faults"));
   return spec;
 }
 

@@ -83,6 +83,7 @@ const Spec<TargetKeys>& target_spec();
 struct ProbeKeys {
   std::string probe;
   std::optional<Name> target;
+  std::optional<std::string> suspect;
 };
 const Spec<ProbeKeys>& probe_spec();
 
@@ -98,6 +99,7 @@ struct EnumWords<Allow> {
 
 struct FaultKeys {
   std::string fault;
+  std::optional<std::string> name;
   std::optional<Name> target;
   Duration at{};
   Duration lasting{};
@@ -110,6 +112,21 @@ template <>
 struct EnumWords<Span> {
   static constexpr std::array<std::pair<Span, std::string_view>, 4> words = {
       {{Span::baseline, "baseline"}, {Span::fault, "fault"}, {Span::recovery, "recovery"}, {Span::run, "run"}}};
+};
+
+// A phase, or the name of a fault: which of them is known once the faults have been read.
+struct During {
+  std::string text;
+};
+template <>
+struct ParamTraits<During> {
+  static std::string name() { return "phase or fault"; }
+  static Parsed<During> parse(const Json& json) {
+    if (!json.is_string()) return wrong_type(json, "a phase, as \"fault\", or the name of a fault");
+    return During{json.get<std::string>()};
+  }
+  static Json schema() { return {{"type", "string"}, {"minLength", 1}}; }
+  static Json show(const During& value) { return value.text; }
 };
 
 // What stands behind at_least and the like, before it is known what is measured.
@@ -129,7 +146,7 @@ struct ParamTraits<BoundText> {
 
 struct ExpectationKeys {
   std::string measure;
-  std::optional<Span> during;
+  std::optional<During> during;
   std::optional<BoundText> at_least;
   std::optional<BoundText> at_most;
   std::optional<BoundText> below;

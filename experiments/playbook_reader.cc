@@ -72,6 +72,7 @@ Playbook PlaybookReader::read() {
   read_expectations(keys.steady_state.json, "/steady_state", out_.steady_state);
   read_expectations(keys.hypothesis.json, "/hypothesis", out_.hypothesis);
   read_guardrails(keys.abort_when.json);
+  check_power();
   check_unused();
   return std::move(out_);
 }
@@ -177,6 +178,7 @@ void PlaybookReader::read_probes(const Json& probes) {
     const ProbeKeys keys = common_keys(probe_spec(), spec, json, pointer);
     ProbeUse& use = out_.probes[name];
     use.probe = keys.probe;
+    use.suspect = keys.suspect.value_or("");
     use.params = own_params(spec, probe_spec().fields(), json, pointer);
     probe_types_[name] = type;
     if (keys.target) use.target = keys.target->text;
@@ -206,6 +208,7 @@ void PlaybookReader::read_fault(const Json& json, const std::string& pointer) {
   const FaultKeys keys = common_keys(fault_spec(), spec, json, pointer);
   PlannedFault fault;
   fault.fault = keys.fault;
+  fault.name = keys.name.value_or("");
   fault.target = keys.target ? keys.target->text : "";
   fault.at = keys.at;
   fault.lasting = keys.lasting;

@@ -37,6 +37,8 @@ class PlaybookReader {
   const MeasureInfo* find_measure_of(const std::string& measure, const std::string& pointer, Expectation& out);
   void read_bounds(const ExpectationKeys& keys, const MeasureInfo* info, const std::string& pointer, Expectation& out);
   void check_during(const ExpectationKeys& keys, const std::string& pointer, Expectation& out);
+  void find_fault_named(const std::string& name, const std::string& pointer, Expectation& out);
+  void check_power();
   void check_recovery_time(const Expectation& expectation, const std::string& pointer);
 
   bool is_broken(const std::string& pointer) const;

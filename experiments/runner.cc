@@ -6,6 +6,7 @@
 #include <exception>
 #include <set>
 
+#include "experiments/guardrail.h"
 #include "experiments/recovery.h"
 #include "injector/base/error.h"
 #include "injector/base/within.h"
@@ -32,7 +33,9 @@ struct ActiveFault {
 class Runner {
  public:
   Runner(const Playbook& playbook, PreparedRun& prepared, const RunOptions& options, World& world, Timeline& timeline, StopSource& stop)
-      : playbook_(playbook), prepared_(prepared), options_(options), world_(world), timeline_(timeline), stop_(stop), evidence_(playbook), faults_(playbook.faults.size()) {}
+      : playbook_(playbook), prepared_(prepared), options_(options), world_(world), timeline_(timeline), stop_(stop), evidence_(playbook), faults_(playbook.faults.size()) {
+    for (const Guardrail& guardrail : playbook.abort_when) guardrails_.emplace_back(guardrail, playbook.fault_phase());
+  }
 
   Task<> run() {
     begin();
@@ -297,17 +300,9 @@ class Runner {
   void check_guardrails() {
     const auto span = evidence_.span(Span::fault);
     if (!span) return;
-    const double until = evidence_.complete_until();
-    for (const Guardrail& guardrail : playbook_.abort_when) {
-      const double lasting = std::max(1.0, seconds(guardrail.lasting));
-      if (until - lasting < span->from) continue;
-      bool breached = true;
-      for (double at = until - lasting; at + 1.0 <= until + 1e-9 && breached; at += 0.5) {
-        breached = evidence_.hold(guardrail.breach, {at, at + 1.0}, false).holds == Holds::yes;
-      }
-      if (!breached) continue;
-      const Finding finding = evidence_.hold(guardrail.breach, {until - lasting, until}, false);
-      stop_.request("guardrail", fmt::format("a guardrail stopped it ({} for {}): {}", describe(guardrail.breach), show_value(MeasureKind::duration, lasting), finding.because));
+    for (GuardrailWatch& watch : guardrails_) {
+      const auto because = watch.look(evidence_, *span);
+      if (because) stop_.request("guardrail", *because);
     }
   }
 
@@ -328,6 +323,7 @@ class Runner {
   StopSource& stop_;
   Evidence evidence_;
   std::vector<ActiveFault> faults_;
+  std::vector<GuardrailWatch> guardrails_;
   std::vector<std::unique_ptr<Probe>> probes_;
   std::size_t probes_running_ = 0;
   bool all_undone_ = true;

@@ -110,7 +110,7 @@ TEST_CASE("a bound must suit what is measured", "[playbook][mistakes]") {
   CHECK(bound(R"({"measure": "login.rate", "during": "baseline", "at_least": "0.5x baseline"})") ==
         Said{"/hypothesis/0/at_least: the baseline compared with itself; write a bound of its own, or another phase in \"during\""});
   CHECK(bound(R"({"measure": "login.rate", "during": "outage", "at_least": "1/s"})") ==
-        Said{"/hypothesis/0/during: \"outage\" is not known here; known: \"baseline\", \"fault\", \"recovery\", \"run\""});
+        Said{"/hypothesis/0/during: \"outage\" is not known here; known: \"baseline\", \"fault\", \"recovery\", \"run\", \"balancer.skew\""});
   CHECK(bound(R"({"measure": "shares.share.auth1", "at_most": "60%"})") == Said{});
 }
 
@@ -149,17 +149,17 @@ TEST_CASE("two faults of a kind on one target that interleave are warned of", "[
   CHECK(after(interleaved) == Said{"/faults/1: it overlaps with /faults/0 on the same target, which ends first: that undo may find this one's doing and refuse; "
                                    "let one end before the other begins, or lie wholly within it"});
   const char* nested = R"({"faults": [
-    {"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "10s"},
+    {"fault": "balancer.skew", "target": "balancer", "server": "a", "for": "30s"},
     {"fault": "balancer.skew", "target": "balancer", "server": "b", "at": "5s", "for": "5s"}]})";
   CHECK(after(nested) == Said{});
   const char* stacking = R"({"faults": [
-    {"fault": "net.delay", "target": "balancer", "for": "10s"},
-    {"fault": "net.delay", "target": "balancer", "at": "5s", "for": "10s"}]})";
+    {"fault": "net.delay", "target": "balancer", "for": "20s"},
+    {"fault": "net.delay", "target": "balancer", "at": "15s", "for": "20s"}]})";
   CHECK(after(stacking) == Said{});
 }
 
 TEST_CASE("a fault may accept several types of target, and says which when it gets another", "[playbook][mistakes]") {
-  CHECK(after(R"({"faults": [{"fault": "net.delay", "target": "balancer", "for": "1s"}]})") == Said{});
+  CHECK(after(R"({"faults": [{"fault": "net.delay", "target": "balancer", "for": "30s"}]})") == Said{});
   CHECK(after(R"({"faults": [{"fault": "net.delay", "for": "1s"}]})") ==
         Said{"/faults/0: \"target\" is missing (net.delay needs one of type process or haproxy); add \"target\": a name from \"targets\""});
   CHECK(after(R"({"faults": [{"fault": "process.pause", "target": "balancer", "for": "1s"}]})") ==

@@ -1,0 +1,88 @@
+#include "experiments/guardrail.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace capsize {
+namespace {
+
+constexpr double kStep = 0.25;   // seconds between looks
+constexpr double kSlice = 1.0;   // seconds
+
+// The bound of a guardrail says when it is breached: "below 20 %".
+bool beyond(const Bound& bound, double limit, double value) {
+  switch (bound.comparison) {
+    case Comparison::at_least: return value >= limit;
+    case Comparison::at_most: return value <= limit;
+    case Comparison::below: return value < limit;
+    case Comparison::above: break;
+  }
+  return value > limit;
+}
+
+bool is_lower_breach(const Bound& bound) { return bound.comparison == Comparison::below || bound.comparison == Comparison::at_most; }
+
+// How many different lengths of stretch fit: for, 2 for, 4 for ...
+int lengths_of(double lasting, double phase) {
+  int out = 1;
+  for (double length = lasting * 2; length <= phase; length *= 2) ++out;
+  return out;
+}
+
+}  // namespace
+
+GuardrailWatch::GuardrailWatch(const Guardrail& guardrail, Duration phase) : guardrail_(guardrail), lasting_(std::max(1.0, seconds(guardrail.lasting))) {
+  const double whole = std::max(seconds(phase), lasting_);
+  const double looks = std::max(1.0, std::ceil((whole - lasting_) / kStep) + 1);
+  level_ = kFalseAbort / (looks * lengths_of(lasting_, whole));
+}
+
+std::optional<double> GuardrailWatch::limit(const Evidence& evidence) const {
+  const Bound& bound = guardrail_.breach.bounds.front();
+  if (!bound.relative_to_baseline) return bound.value;
+  const auto baseline = evidence.span(Span::baseline);
+  const auto before = baseline ? evidence.measure(guardrail_.breach.probe, guardrail_.breach.measure, *baseline) : std::nullopt;
+  if (!before) return std::nullopt;
+  // What is in doubt about the baseline is for the system.
+  return bound.value * (is_lower_breach(bound) ? before->low : before->high);
+}
+
+bool GuardrailWatch::breached(const Measured& measured, double limit, double each_side) const {
+  const Bound& bound = guardrail_.breach.bounds.front();
+  if (!measured.interval) return beyond(bound, limit, measured.value);
+  const Interval interval = measured.interval(each_side);
+  return beyond(bound, limit, is_lower_breach(bound) ? interval.high : interval.low);
+}
+
+bool GuardrailWatch::clearly_well(const Measured& measured, double limit) const {
+  const Bound& bound = guardrail_.breach.bounds.front();
+  return !beyond(bound, limit, is_lower_breach(bound) ? measured.low : measured.high);
+}
+
+std::optional<std::string> GuardrailWatch::look(const Evidence& evidence, Stretch fault) {
+  const double until = evidence.complete_until();
+  if (guardrail_.breach.bounds.empty()) return std::nullopt;
+  if (until < looked_at_ + kStep - 1e-9) return std::nullopt;  // the level is for so many looks and no more
+  if (until - lasting_ < fault.from - 1e-9 || until > fault.to + 1e-9) return std::nullopt;
+  looked_at_ = until;
+  const auto bound = limit(evidence);
+  if (!bound) return std::nullopt;
+  // Still so: a second that clearly is not beyond it ends the stretch. For what is counted, each second has to be beyond it.
+  for (double at = until - lasting_; at + kSlice <= until + 1e-9; at += kSlice / 2) {
+    const Stretch slice{at, at + kSlice};
+    const auto measured = evidence.measure(guardrail_.breach.probe, guardrail_.breach.measure, slice);
+    if (!measured && lasting_ > kSlice) continue;  // a slow probe: the whole has the answer
+    if (!measured || clearly_well(*measured, *bound)) return std::nullopt;
+  }
+  for (double length = lasting_; until - length >= fault.from - 1e-9; length *= 2) {
+    const auto measured = evidence.measure(guardrail_.breach.probe, guardrail_.breach.measure, {until - length, until});
+    if (!measured || !breached(*measured, *bound, level_)) continue;
+    const Finding finding = evidence.hold(guardrail_.breach, {until - length, until}, false);
+    return fmt::format("a guardrail stopped it ({} for {}): {}", describe(guardrail_.breach), show_value(MeasureKind::duration, length), finding.because);
+  }
+  return std::nullopt;
+}
+
+}  // namespace capsize

@@ -1,0 +1,148 @@
+#include "experiments/power.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/math/distributions/binomial.hpp>
+#include <charconv>
+#include <cmath>
+
+#include "experiments/evidence.h"
+
+namespace capsize {
+namespace {
+
+constexpr std::uint64_t kMostSamples = std::uint64_t{1} << 40;
+
+// P(at most k of n).
+double at_most(std::uint64_t k, std::uint64_t n, double p) {
+  if (p <= 0 || k >= n) return 1;
+  if (p >= 1) return 0;
+  return boost::math::cdf(boost::math::binomial_distribution<>(static_cast<double>(n), p), static_cast<double>(k));
+}
+
+// An upper bound is the lower bound of what is left: 5 % failures at most are 95 % successes at least.
+double as_lower(bool wants_much, double limit) { return wants_much ? limit : 1 - limit; }
+
+// The most successes of n whose whole interval still lies below the limit; nothing where even none of them does.
+std::optional<std::uint64_t> most_that_refute(double limit, std::uint64_t n) {
+  if (clopper_pearson(0, n).high >= limit) return std::nullopt;
+  std::uint64_t good = 0;
+  std::uint64_t bad = n;  // all of n have the interval's end at 1, which is below no limit
+  while (bad - good > 1) {
+    const std::uint64_t middle = good + (bad - good) / 2;
+    (clopper_pearson(middle, n).high < limit ? good : bad) = middle;
+  }
+  return good;
+}
+
+std::optional<double> quantile_of(std::string_view measure) {
+  const std::size_t at = measure.rfind(".p");
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::string_view digits = measure.substr(at + 2);
+  int value = 0;
+  const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (result.ec != std::errc() || result.ptr != digits.data() + digits.size()) return std::nullopt;
+  return value / std::pow(10, static_cast<double>(digits.size()));
+}
+
+std::optional<Json> parameter(const ProbeUse& use, const ProbeType& type, const char* name) {
+  if (use.params.contains(name)) return use.params[name];
+  for (const FieldInfo& field : type.spec().fields()) {
+    if (field.name == name && !field.default_value.is_null()) return field.default_value;
+  }
+  return std::nullopt;
+}
+
+Duration lasting_of(const Playbook& playbook, const Expectation& expectation) {
+  if (expectation.during_fault) return playbook.faults.at(*expectation.during_fault).lasting;
+  switch (expectation.during) {
+    case Span::baseline: return playbook.timing.baseline;
+    case Span::fault: return playbook.fault_phase();
+    case Span::recovery: return playbook.timing.settle;  // the run may end as soon as it has settled
+    case Span::run: break;
+  }
+  return playbook.timing.baseline + playbook.fault_phase();
+}
+
+bool wants_much(const Bound& bound) { return bound.comparison == Comparison::at_least || bound.comparison == Comparison::above; }
+
+std::string in_words(const Planned& planned) { return fmt::format("at {:.4g}/s for {}", planned.per_second, show(planned.lasting)); }
+
+std::string more_samples(std::uint64_t wanted, const Planned& planned) {
+  return fmt::format("it takes {}: raise the rate, or let it last {}", wanted, show(std::chrono::seconds(static_cast<std::int64_t>(std::ceil(static_cast<double>(wanted) / planned.per_second)))));
+}
+
+}  // namespace
+
+std::optional<double> ratio_resolution(bool wants_much, double limit, std::uint64_t samples) {
+  const double lower = as_lower(wants_much, limit);
+  if (samples == 0 || lower <= 0) return std::nullopt;
+  const auto most = most_that_refute(lower, samples);
+  if (!most) return std::nullopt;
+  double small = 0;
+  double large = lower;
+  for (int i = 0; i < 50; ++i) {
+    const double middle = (small + large) / 2;
+    (at_most(*most, samples, lower - middle) >= kPower ? large : small) = middle;
+  }
+  return large;
+}
+
+bool can_be_held(bool wants_much, double limit, std::uint64_t samples) { return clopper_pearson(samples, samples).low >= as_lower(wants_much, limit); }
+
+std::uint64_t samples_to_hold(bool wants_much, double limit) {
+  const double lower = as_lower(wants_much, limit);
+  if (lower <= 0) return 1;
+  if (lower >= 1) return kMostSamples;
+  return static_cast<std::uint64_t>(std::ceil(std::log(kEachSide) / std::log(lower)));
+}
+
+std::uint64_t samples_to_bound(double quantile) { return static_cast<std::uint64_t>(std::ceil(std::log(kEachSide) / std::log(quantile))); }
+
+std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType& probe, const Expectation& expectation) {
+  const auto use = playbook.probes.find(expectation.probe);
+  if (use == playbook.probes.end()) return std::nullopt;
+  const auto rate = parameter(use->second, probe, "rate");
+  if (!rate || !rate->is_string()) return std::nullopt;
+  const auto parsed = parse_rate(rate->get<std::string>());
+  if (!std::holds_alternative<Rate>(parsed)) return std::nullopt;
+  Planned out;
+  out.per_second = std::get<Rate>(parsed).per_second;
+  out.lasting = lasting_of(playbook, expectation);
+  double share = 1;
+  if (const auto wrong = parameter(use->second, probe, "wrong_password_share"); wrong && wrong->is_string()) {
+    const auto parsed_share = parse_share(wrong->get<std::string>());
+    if (const Share* value = std::get_if<Share>(&parsed_share)) share = 1 - value->value;
+  }
+  out.samples = static_cast<std::uint64_t>(out.per_second * seconds(out.lasting) * share);
+  if (const auto users = parameter(use->second, probe, "users"); expectation.measure == "users_affected" && users && users->is_number_unsigned()) {
+    out.samples = std::min(out.samples, users->get<std::uint64_t>());  // it counts people, not their logins
+  }
+  return out;
+}
+
+std::optional<Mistake> power_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Expectation& expectation, const Bound& bound) {
+  const auto planned = planned_samples(playbook, probe, expectation);
+  if (!planned || planned->per_second <= 0) return std::nullopt;
+  const std::uint64_t samples = planned->samples;
+  if (samples < kFewestToClaim && (measure.kind == MeasureKind::ratio || measure.kind == MeasureKind::duration || measure.kind == MeasureKind::count)) {
+    return Mistake{fmt::format("{} there are {} samples, and nothing is claimed from fewer than {}: it cannot be shown to hold", in_words(*planned), samples, kFewestToClaim), more_samples(kFewestToClaim, *planned)};
+  }
+  if (const auto quantile = quantile_of(measure.name); quantile && !wants_much(bound) && samples < samples_to_bound(*quantile)) {
+    return Mistake{fmt::format("{} there are {} samples, which cannot bound {} from above: it cannot be shown to hold", in_words(*planned), samples, printable(expectation.name(), 60)),
+                   more_samples(samples_to_bound(*quantile), *planned)};
+  }
+  if (measure.kind != MeasureKind::ratio || bound.relative_to_baseline || bound.value <= 0 || bound.value >= 1) return std::nullopt;
+  const bool much = wants_much(bound);
+  if (!can_be_held(much, bound.value, samples)) {
+    return Mistake{fmt::format("{} there are {} samples, which cannot show {} {}, even if none is amiss", in_words(*planned), samples, to_string(bound.comparison), printable(bound.written, 60)),
+                   more_samples(samples_to_hold(much, bound.value), *planned)};
+  }
+  const auto size = ratio_resolution(much, bound.value, samples);
+  if (!size) return Mistake{fmt::format("{} nothing can tell that it is missed", in_words(*planned)), "raise the rate, or let it last longer"};
+  if (*size <= std::max(kCoarseResolution, (1 - as_lower(much, bound.value)) / 2)) return std::nullopt;
+  return Mistake{fmt::format("{} a {} below {:.2g} % cannot be told from none", in_words(*planned), much ? "drop" : "rise", *size * 100), "raise the rate, or let it last longer; else it may end inconclusive"};
+}
+
+}  // namespace capsize

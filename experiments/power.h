@@ -1,0 +1,38 @@
+// What a number of samples can tell, before the run and after it. Pure. The promise: a system that lies by the resolution or more on the
+// wrong side of a bound is called so 99 times in 100, and so is one that lies by it on the right side.
+#pragma once
+#include <cstdint>
+#include <optional>
+
+#include "experiments/playbook.h"
+#include "injector/base/param_types.h"
+
+namespace capsize {
+
+inline constexpr double kPower = 0.99;              // how often a move of the resolution's size is seen
+// A resolution is warned of that is coarser than this, and than half of what its limit allows to fail.
+inline constexpr double kCoarseResolution = 0.03;
+
+// The smallest move of a ratio to the wrong side of `limit` that `samples` tell from none with kPower; nothing where they tell none.
+// `wants_much`: the bound is a lower one.
+std::optional<double> ratio_resolution(bool wants_much, double limit, std::uint64_t samples);
+
+// Whether a ratio can be shown to meet `limit` at all: that is, when every one of the samples is as it should be.
+bool can_be_held(bool wants_much, double limit, std::uint64_t samples);
+std::uint64_t samples_to_hold(bool wants_much, double limit);
+
+// How many samples it takes until a quantile has an upper end: p99 needs 368.
+std::uint64_t samples_to_bound(double quantile);
+
+// How many samples an expectation will have, as far as the playbook says: rate times span.
+struct Planned {
+  double per_second = 0;
+  Duration lasting{};
+  std::uint64_t samples = 0;
+};
+std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType& probe, const Expectation& expectation);
+
+// "at 20/s for 30s a drop below 4.6 % cannot be told from none", where that is so coarse that a person should know.
+std::optional<Mistake> power_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Expectation& expectation, const Bound& bound);
+
+}  // namespace capsize

@@ -1,0 +1,63 @@
+#include "experiments/power.h"
+
+#include "tests/experiments/test_catalogs.h"
+
+using namespace capsize;
+
+TEST_CASE("at 20 logins a second for 30 s a drop of less than 4.6 points below 95 % cannot be told from none", "[power]") {
+  const double size = ratio_resolution(true, 0.95, 600).value();
+  CHECK(size == Approx(0.0461122).margin(1e-5));  // by another implementation
+  CHECK(ratio_resolution(true, 0.95, 2000).value() == Approx(0.0235006).margin(1e-5));
+  CHECK(ratio_resolution(false, 0.05, 600).value() == Approx(size));  // a rise of failures is the same thing
+}
+
+TEST_CASE("the resolution keeps its promise: so large a drop is refuted 99 times in 100, a smaller one is not", "[power]") {
+  for (const double limit : {0.5, 0.9, 0.95, 0.99}) {
+    for (const std::uint64_t samples : {200, 1000}) {
+      const double size = ratio_resolution(true, limit, samples).value();
+      const auto refuted = [&](double truth) {
+        Rng rng(samples);
+        int seen = 0;
+        for (int run = 0; run < 400; ++run) {
+          std::uint64_t good = 0;
+          for (std::uint64_t i = 0; i < samples; ++i) good += rng.chance(truth) ? 1 : 0;
+          seen += clopper_pearson(good, samples).high < limit ? 1 : 0;
+        }
+        return seen / 400.0;
+      };
+      INFO(limit << " of " << samples << ": " << size);
+      CHECK(refuted(limit - size) >= 0.97);
+      CHECK(refuted(limit - size / 2) < 0.95);
+      CHECK(refuted(limit) <= 0.05);
+    }
+  }
+}
+
+TEST_CASE("how many samples it takes to show a bound at all", "[power]") {
+  CHECK_FALSE(can_be_held(true, 0.999, 600));
+  CHECK(can_be_held(true, 0.999, samples_to_hold(true, 0.999)));
+  CHECK_FALSE(can_be_held(true, 0.999, samples_to_hold(true, 0.999) - 1));
+  CHECK(samples_to_bound(0.99) == 368);
+  CHECK_FALSE(ratio_resolution(true, 0.05, 20).has_value());  // all 20 fail, and it may still be 5 %
+}
+
+TEST_CASE("check warns of an expectation that its samples cannot tell, with the place and the remedy", "[power]") {
+  Json playbook = test::good_playbook();
+  const auto warned = [&](const char* rate, const char* lasting, Json hypothesis) {
+    playbook["probes"]["login"]["rate"] = rate;
+    playbook["faults"][0]["for"] = lasting;
+    playbook["hypothesis"] = Json::array({std::move(hypothesis)});
+    const auto result = test::read(playbook);
+    CHECK(result.playbook);  // a warning, not a mistake
+    return test::said(result);
+  };
+  using Said = std::vector<std::string>;
+  CHECK(warned("20/s", "30s", {{"measure", "login.success_ratio"}, {"at_least", "95%"}}) ==
+        Said{"/hypothesis/0/at_least: at 20/s for 30s a drop below 4.6 % cannot be told from none; raise the rate, or let it last longer; else it may end inconclusive"});
+  CHECK(warned("100/s", "30s", {{"measure", "login.success_ratio"}, {"at_least", "95%"}}).empty());
+  CHECK(warned("20/s", "30s", {{"measure", "login.success_ratio"}, {"at_least", "99.9%"}}) ==
+        Said{"/hypothesis/0/at_least: at 20/s for 30s there are 600 samples, which cannot show at_least 99.9%, even if none is amiss; it takes 3688: raise the rate, or let it last 185s"});
+  CHECK(warned("10/s", "30s", {{"measure", "login.latency.p99"}, {"at_most", "1s"}}) ==
+        Said{"/hypothesis/0/at_most: at 10/s for 30s there are 300 samples, which cannot bound login.latency.p99 from above: it cannot be shown to hold; it takes 368: raise the rate, or let it last 37s"});
+  CHECK(warned("4/s", "5s", {{"measure", "login.wrongly_accepted"}, {"at_most", 0}}).size() == 1);
+}
