@@ -53,17 +53,21 @@ std::optional<Recovery> find_recovery(const Evidence& evidence) {
     if (auto reason = slice_break(evidence, {at, at + kSlice})) {
       recovery.because = fmt::format("{:.1f} s after the undo {}", at - *undone, *reason);
       candidate = at + kStep;
+      recovery.too_few = false;
     }
     const double settled = candidate + settle;
     if (at + kSlice < settled - 1e-9) continue;
     // No break for long enough: the whole of it must meet the steady state too, not only its slices.
     std::string missed;
+    recovery.too_few = true;
     for (const Expectation& expectation : evidence.playbook().steady_state) {
       const Finding whole = evidence.hold(expectation, {candidate, settled}, false);
       if (whole.holds != Holds::yes) missed = whole.because;
+      if (whole.holds == Holds::no) recovery.too_few = false;
     }
     if (missed.empty()) {
       recovery.recovered = true;
+      recovery.too_few = false;
       recovery.seconds = candidate - *undone;
       recovery.settled_at = settled;
       recovery.because = fmt::format("the steady state was met again {:.1f} s after the undo, and held for {}", recovery.seconds, show_value(MeasureKind::duration, settle));

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "experiments/aftermath.h"
 #include "experiments/recovery.h"
+#include "experiments/suspects.h"
 #include "injector/base/error.h"
 #include "probes/health.h"
 
@@ -95,15 +97,15 @@ std::vector<Finding> hypothesis_findings(const Playbook& playbook, const Run& ru
       } else {
         const Bound& bound = expectation.bounds.front();
         const bool in_time = recovery->recovered && recovery->seconds <= bound.value;
-        finding.holds = in_time ? Holds::yes : Holds::no;
+        finding.holds = in_time ? Holds::yes : recovery->too_few ? Holds::unknown : Holds::no;
         finding.because = recovery->recovered ? fmt::format("recovered {:.1f} s after the undo; expected at most {}", recovery->seconds, bound.written) : fmt::format("not recovered: {}", recovery->because);
         finding.evidence["limit"] = bound.value;
         finding.evidence["value"] = recovery->recovered ? Json(recovery->seconds) : Json(nullptr);
       }
-    } else if (const auto stretch = run.evidence.span(expectation.during)) {
+    } else if (const auto stretch = run.evidence.span(expectation)) {
       finding = run.evidence.hold(expectation, *stretch, true);
     } else {
-      finding.because = fmt::format("the run never came to its {} span", to_string(expectation.during));
+      finding.because = fmt::format("the run never came to its {} span", expectation.over());
     }
     findings.push_back(std::move(finding));
   }
@@ -155,16 +157,34 @@ Decision decide(const Playbook& playbook, const Run& run, const Json& faults, co
     }
     return nullptr;
   };
-  if (disturbed && (!recovery || !recovery->recovered)) {
-    return {Outcome::unrecovered, fmt::format("the faults are verified gone, but the steady state did not come back within {}: {}", show_value(MeasureKind::duration, seconds(playbook.timing.recovery)), recovery ? recovery->because : "")};
+  // Too few samples to say that it is well are too few to say that it is not.
+  const bool too_few = recovery && recovery->too_few;
+  if (disturbed && (!recovery || !recovery->recovered) && !too_few) {
+    const Unrecovered why = why_unrecovered(run.evidence);
+    return {Outcome::unrecovered, fmt::format("{}the faults are verified gone, but the steady state did not come back within {}: {}", why.kind.empty() ? "" : why.kind + ": ",
+                                              show_value(MeasureKind::duration, seconds(playbook.timing.recovery)), recovery ? recovery->because : "")};
   }
   if (const Finding* missed = first(Holds::no, false)) return {Outcome::refuted, missed->because};
-  if (const Finding* late = first(Holds::no, true)) return {Outcome::unrecovered, "the steady state came back too late: " + late->because};
+  if (const Finding* late = first(Holds::no, true)) return {Outcome::unrecovered, "late: the steady state came back too late: " + late->because};
   for (const Finding& finding : findings) {
     if (finding.holds == Holds::unknown) return {Outcome::inconclusive, finding.because};
   }
+  if (disturbed && too_few) return {Outcome::inconclusive, "whether the steady state came back cannot be told: " + recovery->because};
   if (findings.empty()) return {Outcome::held, disturbed ? "the steady state came back in time" : "nothing was expected and nothing was disturbed"};
   return {Outcome::held, fmt::format("all {} expectation{} held{}", findings.size(), findings.size() == 1 ? "" : "s", disturbed ? ", and the steady state came back in time" : "")};
+}
+
+Json recovery_json(const Run& run, const Recovery& recovery, const Decision& decision) {
+  Json out = {{"recovered", recovery.too_few ? Json(nullptr) : Json(recovery.recovered)}, {"seconds", recovery.recovered ? Json(recovery.seconds) : Json(nullptr)}, {"because", recovery.because}};
+  if (decision.outcome == Outcome::unrecovered) {
+    const Unrecovered why = recovery.recovered ? Unrecovered{"late", "it came back, but later than expected"} : why_unrecovered(run.evidence);
+    out["kind"] = why.kind.empty() ? Json(nullptr) : Json(why.kind);
+    out["kind_because"] = why.because;
+  }
+  if (const auto shares = rebalance(run.evidence)) {
+    out["rebalance"] = {{"probe", shares->probe}, {"skewed", shares->skewed}, {"at_end", shares->at_end}, {"half_life", shares->half_life ? Json(*shares->half_life) : Json(nullptr)}, {"because", shares->because}};
+  }
+  return out;
 }
 
 }  // namespace
@@ -210,7 +230,11 @@ Json judge(const Playbook& playbook, const std::vector<Json>& events) {
   verdict["findings"] = list(findings);
   verdict["faults"] = faults;
   verdict["recovery"] = {{"recovered", nullptr}, {"seconds", nullptr}, {"because", disturbed ? "the run ended before its recovery was watched" : "no fault was injected"}};
-  if (recovery) verdict["recovery"] = {{"recovered", recovery->recovered}, {"seconds", recovery->recovered ? Json(recovery->seconds) : Json(nullptr)}, {"because", recovery->because}};
+  if (recovery) verdict["recovery"] = recovery_json(run, *recovery, decision);
+  if (const auto table = disturbed ? suspects(run.evidence) : std::vector<SuspectLine>(); !table.empty()) {
+    verdict["suspects"] = Json::array();
+    for (const SuspectLine& line : table) verdict["suspects"].push_back(to_json(line));
+  }
   verdict["residue"] = run.residue;
   if (run.stop) verdict["stopped"] = *run.stop;
   return verdict;

@@ -119,6 +119,21 @@ void write_findings(Html& html, const Summary& summary) {
   write_finding_table(html, summary.gate);
 }
 
+void write_suspects(Html& html, const Summary& summary) {
+  if (summary.suspects.empty()) return;
+  html.raw("<h2 id=\"suspects\">Who is to blame?</h2>\n<table class=\"stack\">\n<thead><tr><th scope=\"col\">Suspect</th><th scope=\"col\">During the fault</th><th scope=\"col\">What moved</th></tr></thead>\n<tbody>\n");
+  for (const SuspectWords& one : summary.suspects) {
+    html.raw("<tr><th scope=\"row\">").text(one.suspect).raw("<br><small class=\"quiet\">").text(one.probe).raw("</small></th><td data-label=\"during the fault\">");
+    if (one.tone == "bad") html.raw("<strong class=\"tone-bad\">✗ moved</strong>");
+    else if (one.tone == "good") html.raw("<span class=\"tone-good\">✓ ruled out</span>");
+    else html.raw("<span class=\"tone-unsure\">? cannot tell</span>");
+    html.raw("</td>");
+    cell(html, "what moved", one.because);
+    html.raw("</tr>\n");
+  }
+  html.raw("</tbody></table>\n<p class=\"quiet small\">Each asked directly, in the fault and in the baseline; tested for all of them together (Holm, 5 %).</p>\n");
+}
+
 void write_faults(Html& html, const Summary& summary, const Json& verdict) {
   html.raw("<h2 id=\"faults\">What was injected</h2>\n");
   if (summary.faults.empty()) {
@@ -144,6 +159,9 @@ void write_faults(Html& html, const Summary& summary, const Json& verdict) {
   html.raw("<h2 id=\"recovery\">Recovery and undo</h2>\n").element("p", summary.recovery);
   const std::string because = text_of(member(verdict, "recovery"), "because");
   if (!because.empty() && summary.recovery.find(because) == std::string::npos) html.raw("<p class=\"quiet\">").text(because).raw("</p>\n");
+  if (!summary.rebalance.empty()) html.element("p", summary.rebalance);
+  const std::string kind = text_of(member(verdict, "recovery"), "kind_because");
+  if (!kind.empty()) html.raw("<p class=\"quiet\">").text(kind).raw("</p>\n");
   html.element("p", summary.undo);
 }
 

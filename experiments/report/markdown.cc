@@ -36,6 +36,10 @@ std::string markdown_report(const Json& playbook, const std::vector<Json>& event
       out += fmt::format("| {} | {} | {} | {} | {} |\n", result(one.holds), markdown_text(measure), markdown_text(one.value), markdown_text(one.limit), markdown_text(one.interval));
     }
   }
+  if (!summary.suspects.empty()) {
+    out += "\n| suspect | in the fault | what moved |\n| --- | --- | --- |\n";
+    for (const SuspectWords& one : summary.suspects) out += fmt::format("| {} | {} | {} |\n", markdown_text(one.suspect), one.word == "moved" ? "**moved**" : one.word, markdown_text(one.because));
+  }
   for (const FaultWords& fault : summary.faults) {
     std::string permissions;
     for (const std::string& one : fault.allowed) permissions += (permissions.empty() ? "" : ", ") + one;

@@ -152,10 +152,27 @@ void tell_recovery(Summary& out, const Json& playbook, const Json& verdict, bool
   } else if (out.recovered == false) {
     const std::string watched = duration_words(text_of(member(playbook, "timing"), "recovery"));
     out.recovery_missed = true;
-    out.recovery = fmt::format("Not back to the steady state{} after the fault was gone{}{}.", watched.empty() || out.outcome == "aborted" ? "" : " within " + watched, because.empty() ? "" : ": ", because);
+    const std::string kind = text_of(recovery, "kind");
+    out.recovery = fmt::format("{}Not back to the steady state{} after the fault was gone{}{}.", kind == "metastable" ? "Metastable: " : kind == "late" ? "Late: " : "", watched.empty() || out.outcome == "aborted" ? "" : " within " + watched, because.empty() ? "" : ": ", because);
   } else {
     out.recovery = fmt::format("Not known{}{}.", because.empty() ? "" : ": ", because);
   }
+  out.rebalance = text_of(member(recovery, "rebalance"), "because");
+  if (out.rebalance.empty()) return;
+  if (out.rebalance.front() >= 'a' && out.rebalance.front() <= 'z') out.rebalance.front() = static_cast<char>(out.rebalance.front() - 'a' + 'A');
+  out.rebalance += ".";
+}
+
+void tell_suspects(Summary& out, const Json& verdict) {
+  for (const Json& line : list_of(verdict, "suspects")) {
+    SuspectWords one{text_of(line, "suspect"), text_of(line, "probe"), text_of(line, "word"), "unsure", text_of(line, "because")};
+    if (one.word == "moved") one.tone = "bad";
+    else if (one.word == "ruled out") one.tone = "good";
+    else one.word = "cannot tell";
+    out.suspects.push_back(std::move(one));
+  }
+  const auto rank = [](const SuspectWords& one) { return one.tone == "bad" ? 0 : one.tone == "unsure" ? 1 : 2; };
+  std::stable_sort(out.suspects.begin(), out.suspects.end(), [&](const SuspectWords& a, const SuspectWords& b) { return rank(a) < rank(b); });
 }
 
 void tell_undo(Summary& out, const Json& verdict, bool injected) {
@@ -275,6 +292,7 @@ Summary summarize(const Json& playbook, const std::vector<Json>& events, const J
   const bool injected = was_injected(events, verdict);
   tell_done(out, playbook, verdict, injected);
   tell_recovery(out, playbook, verdict, injected);
+  tell_suspects(out, verdict);
   tell_undo(out, verdict, injected);
   out.phases = phases_of(events, out.recovered == true ? out.recovery_seconds : std::nullopt);
   Teller teller;

@@ -40,6 +40,13 @@ struct FaultWords {
   std::string reason;
 };
 
+struct SuspectWords {
+  std::string suspect, probe;
+  std::string word;     // "ruled out", "moved", "cannot tell"
+  std::string tone;     // "bad" for what moved, "good" for what is ruled out, "unsure"
+  std::string because;  // what moved and by how much
+};
+
 struct ResidueWords {
   std::string what;     // "balancer.skew, step f0.s0: refused"
   std::string because;
@@ -65,9 +72,11 @@ struct Summary {
   std::vector<FindingWords> findings; // of the hypothesis: missed first, then unknown, then held
   std::vector<FindingWords> gate;     // of the steady state over the baseline
   std::vector<FaultWords> faults;
+  std::vector<SuspectWords> suspects;  // what moved first, then what cannot be told, then what is ruled out
   std::optional<bool> recovered;
   std::optional<double> recovery_seconds;
   std::string recovery;               // a sentence
+  std::string rebalance;              // a sentence about the balancer's shares after the undo; may be empty
   bool recovery_missed = false;       // it came back later than expected, or not at all
   std::string undo;                   // a sentence; `residue` says what to do
   bool all_undone = true;

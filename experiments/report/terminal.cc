@@ -90,6 +90,12 @@ void add_findings(std::string& out, const Summary& summary, bool colour) {
   }
 }
 
+void add_suspects(std::string& out, const Summary& summary, bool colour) {
+  for (const SuspectWords& one : summary.suspects) {
+    out += fmt::format("  suspect {}: {}: {}\n", safe(one.suspect), painted(one.word, sgr_of(one.tone), colour), safe(one.because));
+  }
+}
+
 bool has_utf8(const std::function<const char*(const char*)>& environment) {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* value = environment(name);
@@ -131,7 +137,9 @@ std::string verdict_text(const Summary& summary, const std::string& folder, bool
   if (!summary.because.empty()) out += fmt::format("  because: {}\n", safe(summary.because));
   for (const std::string& sentence : summary.done) out += fmt::format("  done: {}\n", safe(sentence));
   add_findings(out, summary, colour);
+  add_suspects(out, summary, colour);
   out += fmt::format("  recovery: {}\n  undo: {}\n", safe(summary.recovery), painted(safe(summary.undo), summary.all_undone ? "32" : "1;31", colour));
+  if (!summary.rebalance.empty()) out += fmt::format("  shares: {}\n", safe(summary.rebalance));
   for (const ResidueWords& one : summary.residue) {
     out += fmt::format("  {}\n", painted("LEFT BEHIND " + safe(one.what) + (one.because.empty() ? "" : ": " + safe(one.because)), "1;31", colour));
     if (!one.remedy.empty()) out += fmt::format("  do now: {}\n", painted(safe(one.remedy), "1", colour));

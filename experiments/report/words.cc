@@ -109,6 +109,7 @@ std::string during_words(std::string_view during) {
   if (during == "baseline") return "before the fault";
   if (during == "recovery") return "after the fault";
   if (during == "run") return "over the whole run";
+  if (during.starts_with("fault ")) return fmt::format("while {} was in place", during.substr(6));
   return {};
 }
 

@@ -88,6 +88,15 @@ TEST_CASE("the first screen of each outcome names it and what stood in the way",
   CHECK(has(residue, "capsize revert 20261122-220003-7f3a --accept f0.s0"));
 }
 
+TEST_CASE("the page has a table of suspects: who moved, who is ruled out, who cannot be told", "[report]") {
+  const std::string page = page_of(suspects_sample());
+  CHECK(has(page, "<h2 id=\"suspects\">Who is to blame?</h2>"));
+  CHECK(has(page, "✗ moved</strong></td><td data-label=\"what moved\">31 failed of 36, and 0 of 24 in the baseline</td>"));
+  CHECK(has(page, "✓ ruled out</span>"));
+  CHECK(has(page, "? cannot tell</span>"));
+  CHECK(!has(page_of(held_sample()), "Who is to blame?"));
+}
+
 TEST_CASE("a permission that was used is printed with its reason", "[report]") {
   const std::string page = page_of(refuted_sample());
   CHECK(has(page, "<strong>Permission used</strong> by balancer.skew: <code>majority</code>. Reason given: the lab is ours alone tonight"));

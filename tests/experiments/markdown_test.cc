@@ -23,6 +23,12 @@ TEST_CASE("report.md tells a refuted run in a message", "[report]") {
   CHECK(text.size() < 3000);
 }
 
+TEST_CASE("report.md has a line for each suspect, who moved first", "[report]") {
+  const std::string text = report_of(suspects_sample());
+  CHECK(has(text, "| suspect | in the fault | what moved |\n| --- | --- | --- |\n| auth1 | **moved** | 31 failed of 36, and 0 of 24 in the baseline |\n| auth2 | cannot tell |"));
+  CHECK(has(text, "| the database | ruled out | 0 failed of 120, and 0 of 80 in the baseline |\n"));
+}
+
 TEST_CASE("report.md of a residue prints what to do now", "[report]") {
   const std::string text = report_of(residue_sample());
   CHECK(has(text, "- **To do now:** look at it, then run: capsize revert 20261122-220003-7f3a --accept f0.s0\n"));

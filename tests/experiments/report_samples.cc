@@ -321,8 +321,22 @@ Sample without_faults_sample() {
   return sample;
 }
 
-Sample hostile_sample(const std::string& text) {
+Sample suspects_sample() {
   Sample sample = refuted_sample();
+  const auto line = [](const char* suspect, const char* probe, const char* word, const char* because) -> Json {
+    return {{"suspect", suspect}, {"probe", probe}, {"word", word}, {"because", because}, {"evidence", {{"p", 0.5}}}};
+  };
+  sample.verdict["suspects"] = {line("the database", "database", "ruled out", "0 failed of 120, and 0 of 80 in the baseline"), line("auth2", "at2", "cannot tell", "at2 asked it fewer than 10 times"),
+                                line("auth1", "at1", "moved", "31 failed of 36, and 0 of 24 in the baseline")};
+  sample.verdict["recovery"]["rebalance"] = {{"because", "4.5 s after the undo the shares of shares were at most half as far from the baseline's as in the fault"}};
+  return sample;
+}
+
+Sample hostile_sample(const std::string& text) {
+  Sample sample = suspects_sample();
+  for (Json& line : sample.verdict["suspects"]) {
+    for (const char* key : {"suspect", "probe", "because"}) line[key] = text;
+  }
   const auto rename = [&](Json& object, const char* key) { object[key] = object[key].is_string() ? object[key].get<std::string>() + text : text; };
   for (const char* key : {"title", "description"}) rename(sample.playbook, key);
   for (const char* key : {"title", "run", "because", "started", "outcome"}) rename(sample.verdict, key);
@@ -339,7 +353,7 @@ Sample hostile_sample(const std::string& text) {
   fault["effect"]["measured"] = {{text, text}};
   rename(fault["effect"], "because");
   sample.verdict["residue"] = {{{"fault", 0}, {"step", text}, {"state", text}, {"because", text}, {"remedy", text}}, text};
-  sample.verdict["recovery"] = {{"recovered", false}, {"because", text}};
+  sample.verdict["recovery"] = {{"recovered", false}, {"because", text}, {"kind", text}, {"kind_because", text}, {"rebalance", {{"because", text}}}};
   for (Json& one : sample.events) {
     const std::string kind = one["event"];
     for (const char* key : {"because", "summary", "reason", "remedy", "title", "version"}) {

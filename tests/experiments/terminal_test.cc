@@ -120,6 +120,14 @@ TEST_CASE("the verdict is printed for people: outcome, why, findings, recovery, 
   CHECK(has(text, "  report: runs/x/report.html\n"));
 }
 
+TEST_CASE("the verdict on the terminal names who moved and who is ruled out, and how long the shares took", "[report]") {
+  const Sample sample = suspects_sample();
+  const std::string text = verdict_text(summarize(sample.playbook, sample.events, sample.verdict), "", false);
+  CHECK(has(text, "  suspect auth1: moved: 31 failed of 36, and 0 of 24 in the baseline\n  suspect auth2: cannot tell: "));
+  CHECK(has(text, "  suspect the database: ruled out: 0 failed of 120, and 0 of 80 in the baseline\n"));
+  CHECK(has(text, "  shares: 4.5 s after the undo the shares of shares were at most half as far"));
+}
+
 TEST_CASE("residue is printed with the command to run", "[report]") {
   const Sample sample = residue_sample();
   const std::string text = verdict_text(summarize(sample.playbook, sample.events, sample.verdict), "", false);

@@ -1,11 +1,9 @@
 #include "tests/sim/login_world.h"
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/redirect_error.hpp>
 
 #include "experiments/verdict.h"
 #include "injector/base/error.h"
-#include "injector/base/within.h"
 #include "injector/targets/process.h"
 #include "injector/targets/process_identity.h"
 
@@ -18,12 +16,6 @@ constexpr int kSlots = 10;
 constexpr Duration kServiceTime = 100ms;
 constexpr Duration kQueueTimeout = 500ms;
 constexpr Duration kCheckTimeout = 200ms;
-
-// Who is where. Clients of each have ports of their own, above all of these.
-const Address kBalancer{"127.0.0.1", 20'000};
-const Address kDatabase{"127.0.0.1", 20'004};
-Address at_server(std::size_t index) { return {"127.0.0.1", static_cast<std::uint16_t>(20'001 + index)}; }  // as FakeHaproxy says
-Address client_of(const Address& server) { return {"127.0.0.1", static_cast<std::uint16_t>(server.port + 20'000)}; }
 
 // The world that the process ops of a simulation act on; one at a time, as tests run one after the other.
 LoginWorld* current = nullptr;
@@ -48,7 +40,22 @@ class SimConnect final : public LoginTransport {
   Address where_;
 };
 
+// The probe login.http, aimed at one server.
+class SimDirect final : public LoginTransport {
+ public:
+  SimDirect(LoginWorld& world, std::size_t server) : world_(world), server_(server) {}
+  Task<Answer> attempt(LoginAttempt attempt) override { return world_.login_at(server_, std::move(attempt)); }
+
+ private:
+  LoginWorld& world_;
+  std::size_t server_;
+};
+
 std::unique_ptr<LoginTransport> transport_for(LoginWorld& world, const ProbeContext& context) {
+  if (world.answers) return world.answers(context);
+  for (std::size_t i = 0; i < 3; ++i) {
+    if (context.params.value("url", "") == "http://" + show(at_server(i)) + "/login") return std::make_unique<SimDirect>(world, i);
+  }
   if (!context.params.contains("address")) return std::make_unique<SimTransport>(world);
   return std::make_unique<SimConnect>(world, std::get<Address>(parse_address(context.params["address"].get<std::string>())));
 }
@@ -198,7 +205,7 @@ LoginWorld::~LoginWorld() { current = nullptr; }
 
 std::map<std::string, Json> LoginWorld::variables() const {
   return {{"login_url", "http://sim.invalid/login"}, {"session_url", "http://sim.invalid/session"}, {"balancer_socket", api_.socket()}, {"backend", "auth"},
-          {"auth1_pid", "1001"}, {"auth1_address", show(at_server(0))}, {"auth3_host", at_server(2).host}, {"auth3_port", std::to_string(at_server(2).port)},
+          {"auth1_pid", "1001"}, {"auth1_address", show(at_server(0))}, {"auth2_address", show(at_server(1))}, {"auth3_address", show(at_server(2))}, {"auth3_host", at_server(2).host}, {"auth3_port", std::to_string(at_server(2).port)},
           {"balancer_address", show(kBalancer)}, {"database_address", show(kDatabase)}};
 }
 
@@ -217,14 +224,14 @@ Task<> LoginWorld::deliver(LoginWorld* world, std::size_t server, std::shared_pt
   }
   login->turned_away = true;
   login->ended.cancel();
-  world->session_ended(server);
+  if (!login->direct) world->session_ended(server);
 }
 
 // The balancer counts the session until it has the answer.
 Task<> LoginWorld::respond(LoginWorld* world, std::size_t server, std::shared_ptr<SimLogin> login) {
   login->served = co_await world->network.carry(at_server(server), client_of(at_server(server)));
   login->ended.cancel();
-  world->session_ended(server);
+  if (!login->direct) world->session_ended(server);
 }
 
 Task<> LoginWorld::ask_database(LoginWorld* world, std::size_t server) {
@@ -252,69 +259,6 @@ Task<> LoginWorld::turn_away_later(LoginWorld* world, std::shared_ptr<SimLogin> 
   login->turned_away = true;
   world->haproxy.leave_queue();
   login->ended.cancel();
-}
-
-Task<Answer> LoginWorld::travel(Address from, Address to, TimePoint deadline) {
-  if (network.undisturbed()) co_return Answer::ok;
-  auto message = network.carry(std::move(from), std::move(to));
-  const auto arrived = co_await within(clock, deadline - clock.now(), std::move(message));
-  if (!arrived) co_return Answer::timed_out;
-  co_return *arrived ? Answer::ok : Answer::broken;
-}
-
-// The second request of a login. It takes no slot, so a busy server answers it at once; one that is paused or cut off does not.
-Task<Answer> LoginWorld::use_token(TimePoint deadline) {
-  std::vector<std::size_t> there;
-  for (std::size_t i = 0; i < servers_.size(); ++i) {
-    if (haproxy.servers()[i].in_service()) there.push_back(i);
-  }
-  if (there.empty()) co_return Answer::denied;
-  const std::size_t server = there[tokens_used_++ % there.size()];
-  if (servers_[server]->paused()) {
-    co_await clock.sleep_until(deadline);
-    co_return Answer::timed_out;
-  }
-  const Address where = at_server(server);
-  const Answer asked = co_await travel(client_of(where), where, deadline);
-  if (asked != Answer::ok) co_return asked;
-  const Answer answered = co_await travel(where, client_of(where), deadline);
-  co_return answered;
-}
-
-Task<Answer> LoginWorld::login(LoginAttempt attempt) {
-  if (!service_up) co_return Answer::refused;
-  const Answer sent = co_await travel(client_of(kBalancer), kBalancer, attempt.deadline);
-  if (sent != Answer::ok) co_return sent;
-  const auto login = std::make_shared<SimLogin>(io);
-  const auto server = haproxy.arrive();
-  if (server) {
-    dispatch(*server, login);
-  } else {
-    login->waiting = true;
-    waiting_.push_back(login);
-    asio::co_spawn(io, turn_away_later(this, login), [](std::exception_ptr) {});
-  }
-  const auto deadline = attempt.deadline;
-  boost::system::error_code ignored;
-  if (!login->served && !login->turned_away) {
-    co_await within(clock, deadline - clock.now(), login->ended.async_wait(asio::redirect_error(asio::use_awaitable, ignored)));
-  }
-  if (login->turned_away) co_return Answer::denied;
-  if (!login->served) co_return Answer::timed_out;
-  const Answer received = co_await travel(kBalancer, client_of(kBalancer), deadline);
-  if (received != Answer::ok) co_return received;
-  if (!attempt.wrong_password) {
-    const Answer used = co_await use_token(deadline);
-    co_return used;
-  }
-  co_return why_wrongly_accepted.empty() ? Answer::rejected_rightly : Answer::wrongly_accepted;
-}
-
-Task<Answer> LoginWorld::connect(Address where, TimePoint deadline) {
-  const Duration limit = deadline - clock.now();
-  const auto took = network.round_trips(client_of(where), where, 0, limit);
-  co_await clock.sleep(took.value_or(limit));
-  co_return took ? Answer::ok : Answer::timed_out;
 }
 
 // A connection, a request and its answer, in time.

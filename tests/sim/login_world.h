@@ -22,6 +22,12 @@
 
 namespace capsize {
 
+// Who is where. Clients of each have ports of their own, above all of these.
+inline const Address kBalancer{"127.0.0.1", 20'000};
+inline const Address kDatabase{"127.0.0.1", 20'004};
+inline Address at_server(std::size_t index) { return {"127.0.0.1", static_cast<std::uint16_t>(20'001 + index)}; }  // as FakeHaproxy says
+inline Address client_of(const Address& server) { return {"127.0.0.1", static_cast<std::uint16_t>(server.port + 20'000)}; }
+
 // One login on its way through the model.
 struct SimLogin {
   explicit SimLogin(asio::io_context& io) : ended(io, asio::steady_timer::time_point::max()) {}
@@ -29,6 +35,7 @@ struct SimLogin {
   bool turned_away = false;
   bool gave_up = false;
   bool waiting = false;      // in the balancer's queue
+  bool direct = false;       // past the balancer, which knows nothing of it
   asio::steady_timer ended;  // cancelled when it has
 };
 
@@ -85,9 +92,12 @@ class LoginWorld {
   FakeHaproxy haproxy;
   std::string why_wrongly_accepted;  // not empty: the service takes wrong passwords
   bool service_up = true;
+  // Instead of the model: what answers the logins.
+  std::function<std::unique_ptr<LoginTransport>(const ProbeContext&)> answers;
 
   SimServer& server(const std::string& name) { return *servers_.at(index_of(name)); }
   Task<Answer> login(LoginAttempt attempt);
+  Task<Answer> login_at(std::size_t server, LoginAttempt attempt);  // straight to one server
   Task<Answer> connect(Address where, TimePoint deadline);  // as the probe tcp.connect does
 
  private:

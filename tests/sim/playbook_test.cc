@@ -132,6 +132,17 @@ TEST_CASE("the outage in numbers: most logins fail in the fault, a third after i
   CHECK(result.verdict["faults"][0]["undo"] == "undone");
 }
 
+TEST_CASE("in the outage the database is ruled out and the favourite is named", "[sim]") {
+  LoginWorld world("as-it-was");
+  const auto result = world.run(world.shipped("favourite-server.json"));
+  std::map<std::string, std::string> words;
+  for (const Json& line : result.verdict["suspects"]) words[line["probe"]] = line["word"];
+  INFO(result.verdict["suspects"].dump(1));
+  CHECK(words == std::map<std::string, std::string>{{"database", "ruled out"}, {"at1", "moved"}, {"at2", "ruled out"}, {"at3", "ruled out"}});
+  CHECK(result.verdict["recovery"]["rebalance"]["skewed"].get<double>() > 0.3);
+  CHECK(result.verdict["recovery"]["rebalance"]["half_life"].get<double>() < 3);
+}
+
 TEST_CASE("the verdict names the whole seed, so that the run can be repeated", "[sim]") {
   LoginWorld world("hardened");
   const std::uint64_t seed = 0xfedc'ba98'7654'3211;
@@ -236,5 +247,7 @@ TEST_CASE("a system that does not come back in time is unrecovered, though every
   const auto result = world.run(world.playbook(playbook.dump()));
   CHECK(outcome(result) == "unrecovered");
   CHECK(result.verdict["recovery"]["recovered"] == false);
+  CHECK(result.verdict["recovery"]["kind"] == "metastable");  // nothing got better, under the same load
+  CHECK(because(result).find("metastable: ") == 0);
   CHECK(result.verdict["faults"][0]["undo"] == "undone");
 }

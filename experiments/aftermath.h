@@ -1,0 +1,42 @@
+// What a run shows about the time after its faults: whether a system that did not come back is on its way (late) or stuck in a state that
+// keeps itself going (metastable), and how long the balancer's shares stayed skewed. Pure, from the evidence alone.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/evidence.h"
+
+namespace capsize {
+
+struct Unrecovered {
+  std::string kind;  // "late", "metastable"; empty: the evidence does not say
+  std::string because;
+};
+
+// Of a system whose steady state had not come back when the recovery ended. Metastable: the fault is verified gone, the load is what it
+// was, and of what is still bad nothing gets better. Late: something does, or the last seconds were well. The trend is Mann-Kendall's test over slices of a second of the
+// second half of the recovery, at kTrendLevel for each measure that is missed, and for the backlog where a probe sees it.
+Unrecovered why_unrecovered(const Evidence& evidence);
+
+inline constexpr double kTrendLevel = 0.01;
+
+struct Trend {
+  double p_rising = 1;   // how likely so much rise is by chance; exact enough from 8 values up
+  double p_falling = 1;
+};
+Trend mann_kendall(const std::vector<double>& values);
+
+// The shares that a balancer gave its servers after the weights were right again. Distance: half the sum of the differences to the
+// baseline's shares (0: the same; 1: nothing in common).
+struct Rebalance {
+  std::string probe;
+  double skewed = 0;               // distance over the last seconds of the fault
+  double at_end = 0;               // over the last seconds of the recovery
+  std::optional<double> half_life; // seconds after the verified undo from which on the distance was at most half of `skewed`; nothing: never
+  std::string because;
+};
+// Nothing without a probe that sees shares, or where the fault did not move them.
+std::optional<Rebalance> rebalance(const Evidence& evidence);
+
+}  // namespace capsize

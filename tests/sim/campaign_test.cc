@@ -1,0 +1,45 @@
+// The verdict measured: docs/verdict.md has the figures. The whole of it: unit_tests "[campaign]"
+#include "tests/sim/campaign.h"
+
+#include <cstdlib>
+
+using namespace capsize;
+
+namespace {
+
+CampaignScore score_of(std::uint64_t first, std::uint64_t count) {
+  CampaignScore score;
+  for (std::uint64_t seed = first; seed < first + count; ++seed) add(score, run_campaign_system(draw_system(seed)));
+  return score;
+}
+
+std::uint64_t systems_wanted() {
+  const char* wanted = std::getenv("CAPSIZE_CAMPAIGN");
+  return wanted == nullptr ? 2100 : std::strtoull(wanted, nullptr, 10);
+}
+
+}  // namespace
+
+TEST_CASE("a slice of the campaign: no verdict on a system of known truth is wrong at the effect size", "[sim]") {
+  const CampaignScore score = score_of(0, 21);  // one of each of the mix
+  INFO(table(score));
+  CHECK(score.wrong_held == 0);
+  CHECK(score.wrong_refuted == 0);
+  CHECK(score.wrong_unrecovered == 0);
+  CHECK(score.wrong_invalid == 0);
+  CHECK(score.right >= 14);  // it does not get there by never answering
+}
+
+TEST_CASE("20 logins in 5 seconds are inconclusive, never held", "[sim]") {
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) CHECK(run_campaign_system(draw_system(SystemKind::tiny, seed)).outcome == Outcome::inconclusive);
+}
+
+TEST_CASE("the campaign: at most 1 % of the verdicts wrongly held, and at most 1 % wrongly refuted", "[.campaign]") {
+  const CampaignScore score = score_of(1'000'000, systems_wanted());
+  WARN(table(score));
+  const std::uint64_t far = score.systems - score.near;
+  CHECK(score.wrong_held * 100 <= far);
+  CHECK(score.wrong_refuted * 100 <= far);
+  CHECK(score.wrong_unrecovered * 100 <= far);
+  CHECK(score.wrong_invalid == 0);
+}
