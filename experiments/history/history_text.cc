@@ -89,7 +89,7 @@ std::string show(const PlaybookHistory& history, std::size_t shown) {
   }
   const std::vector<RunRecord> earlier(history.runs.begin(), history.runs.end() - 1);
   bool any = false;
-  for (const Trend& trend : trends(earlier, last)) {
+  for (const MeasureTrend& trend : trends(earlier, last)) {
     if (trend.place == "few") continue;
     out += fmt::format("{}    {}\n", any ? "" : "\n  the last run among the earlier ones:\n", printable(trend.text(), 400));
     any = true;
@@ -125,7 +125,7 @@ Json history_json(const std::vector<PlaybookHistory>& histories, std::size_t sho
       for (const Change& change : changes(*before, last)) one["changes"].push_back(to_json(change));
     }
     const std::vector<RunRecord> earlier(history.runs.begin(), history.runs.end() - 1);
-    for (const Trend& trend : trends(earlier, last)) one["trends"].push_back(to_json(trend));
+    for (const MeasureTrend& trend : trends(earlier, last)) one["trends"].push_back(to_json(trend));
     out.push_back(std::move(one));
   }
   return {{"playbooks", std::move(out)}};

@@ -117,10 +117,10 @@ std::optional<bool> outcome_worse(const std::string& before, const std::string& 
   return b > a;
 }
 
-std::optional<Trend> trend_of(std::string what, std::string kind, std::vector<double> earlier, double now) {
+std::optional<MeasureTrend> trend_of(std::string what, std::string kind, std::vector<double> earlier, double now) {
   if (earlier.empty()) return std::nullopt;
   std::sort(earlier.begin(), earlier.end());
-  Trend out;
+  MeasureTrend out;
   out.what = std::move(what);
   out.kind = std::move(kind);
   out.now = now;
@@ -178,14 +178,14 @@ std::vector<Change> changes(const RunRecord& before, const RunRecord& now) {
   return out;
 }
 
-std::string Trend::text() const {
+std::string MeasureTrend::text() const {
   const std::string range = fmt::format("{} to {}", plain_value(kind, least), plain_value(kind, most));
   const std::string words = place == "above" ? "more than in any of them" : place == "below" ? "less than in any of them" : place == "within" ? "as they were" : "too few to compare";
   return fmt::format("{}: {}; in the {} run{} before: median {}, {}: {}", what, plain_value(kind, now), runs, runs == 1 ? "" : "s", plain_value(kind, median), range, words);
 }
 
-std::vector<Trend> trends(const std::vector<RunRecord>& before, const RunRecord& now) {
-  std::vector<Trend> out;
+std::vector<MeasureTrend> trends(const std::vector<RunRecord>& before, const RunRecord& now) {
+  std::vector<MeasureTrend> out;
   std::vector<const RunRecord*> alike;
   for (const RunRecord& one : before) {
     if (one.shape == now.shape && one.without_faults == now.without_faults) alike.push_back(&one);
@@ -230,7 +230,7 @@ Json to_json(const Change& change) {
   return {{"what", change.what}, {"before", change.before}, {"now", change.now}, {"worse", change.worse ? Json(*change.worse) : Json(nullptr)}, {"text", change.text()}};
 }
 
-Json to_json(const Trend& trend) {
+Json to_json(const MeasureTrend& trend) {
   return {{"what", trend.what}, {"kind", trend.kind}, {"now", trend.now}, {"median", trend.median}, {"least", trend.least}, {"most", trend.most}, {"runs", trend.runs}, {"place", trend.place}, {"text", trend.text()}};
 }
 

@@ -51,7 +51,7 @@ struct Change {
 // moved by a fifth; a recovery that took a fifth and a second more or less. In that order.
 std::vector<Change> changes(const RunRecord& before, const RunRecord& now);
 
-struct Trend {
+struct MeasureTrend {
   std::string what;   // "recovery time", "login success ratio during the fault"
   std::string kind;
   double now = 0;
@@ -63,10 +63,10 @@ struct Trend {
 };
 inline constexpr std::size_t kTrendRuns = 5;
 // Where `now` stands among those before it, of the same shape.
-std::vector<Trend> trends(const std::vector<RunRecord>& before, const RunRecord& now);
+std::vector<MeasureTrend> trends(const std::vector<RunRecord>& before, const RunRecord& now);
 
 Json to_json(const RunRecord& record);
 Json to_json(const Change& change);
-Json to_json(const Trend& trend);
+Json to_json(const MeasureTrend& trend);
 
 }  // namespace capsize

@@ -59,7 +59,7 @@ TEST_CASE("a run is kept with its outcome, recovery and every measure of its ver
   const Sample sample = refuted_sample();
   const RunRecord kept = record_of("/somewhere/favourite.json", sample.playbook, sample.verdict, "/runs/x");
   CHECK(kept.playbook == "favourite");
-  CHECK(kept.run == sample.verdict["run"]);
+  CHECK(kept.run == sample.verdict["run"].get<std::string>());
   CHECK(kept.outcome == "refuted");
   CHECK(kept.exit_code == 1);
   CHECK(kept.recovered == true);
@@ -69,8 +69,8 @@ TEST_CASE("a run is kept with its outcome, recovery and every measure of its ver
   for (std::size_t i = 0, at = 0; i < sample.verdict["findings"].size(); ++i) {
     const Json& finding = sample.verdict["findings"][i];
     if (finding["evidence"]["measure"] == "recovery_time") continue;
-    CHECK(kept.measures[at].expectation == finding["expectation"]);
-    CHECK(kept.measures[at].holds == finding["holds"]);
+    CHECK(kept.measures[at].expectation == finding["expectation"].get<std::string>());
+    CHECK(kept.measures[at].holds == finding["holds"].get<std::string>());
     CHECK(kept.measures[at++].value == finding["evidence"]["value"].get<double>());
   }
   CHECK(record(residue_sample(), "r").residue == 1);
