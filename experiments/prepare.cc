@@ -99,9 +99,15 @@ Task<std::vector<UndoReport>> PreparedRun::undo_all() {
 }
 
 Task<> PreparedRun::close() {
+  std::exception_ptr problem;
   for (auto& [name, host] : hosts_) {
-    co_await host->close();
+    try {
+      co_await host->close();
+    } catch (...) {
+      problem = std::current_exception();  // the others are closed all the same
+    }
   }
+  if (problem) std::rethrow_exception(problem);
 }
 
 Task<std::unique_ptr<PreparedRun>> prepare(const Playbook& playbook, World& world, std::uint64_t seed, Purpose purpose) {

@@ -128,9 +128,9 @@ class Runner {
     try {
       std::rethrow_exception(problem);
     } catch (const Error& error) {
-      stop_.request("error", error.what());
+      stop_.request("error", playbook_.redact(error.what()));
     } catch (const std::exception& error) {
-      stop_.request("error", fmt::format("unexpected: {}", error.what()));
+      stop_.request("error", playbook_.redact(fmt::format("unexpected: {}", error.what())));
     }
   }
 

@@ -30,7 +30,7 @@ int say(const capsize::Error& error, bool json) {
     capsize::Json out = {{"error", capsize::to_json(error)}, {"exit_code", error.exit_code()}};
     fmt::print("{}\n", out.dump(-1, ' ', true, capsize::Json::error_handler_t::replace));
   }
-  fmt::print(stderr, "capsize: {}\n", capsize::printable(error.what(), 2000));
+  std::fputs(fmt::format("capsize: {}\n", capsize::printable(error.what(), 2000)).c_str(), stderr);
   return error.exit_code();
 }
 

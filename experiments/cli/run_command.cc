@@ -72,7 +72,12 @@ class Play {
     run_control(stop_, work, [this](bool first) { display_->note(first ? "stopping: reverting now" : "still reverting: a second signal does not skip it"); });
     FinishedRun run{playbook_.as_run, timeline_->events(), judge(playbook_, timeline_->events()), folder_};
     if (!timeline_->write_problem().empty()) run.verdict["problem"] = timeline_->write_problem();
-    write_reports(folder_, run.playbook, run.events, run.verdict);
+    try {
+      write_reports(folder_, run.playbook, run.events, run.verdict);
+    } catch (const std::exception& problem) {  // the verdict stands
+      run.verdict["problem"] = std::string("not all reports could be written: ") + problem.what();
+      warn("the reports", problem.what());
+    }
     display_->verdict(run.verdict, folder_.string());
     return run;
   }
@@ -98,7 +103,11 @@ class Play {
       }
       end_ticks_.emit(asio::cancellation_type::terminal);
     }
-    co_await prepared->close();
+    try {
+      co_await prepared->close();
+    } catch (const std::exception& error) {  // everything is judged by now: what an agent does not answer to its dismissal changes nothing
+      warn("a host", playbook_.redact(error.what()));
+    }
     if (problem) std::rethrow_exception(problem);
   }
 
@@ -139,13 +148,17 @@ std::optional<FinishedRun> play(const RunFlags& flags, const CliContext& context
   }
   const auto playbook = read_or_complain(flags.playbook, variables, context);
   if (!playbook) return std::nullopt;
-  return Play(*playbook, flags, context, id).play();
+  try {
+    return Play(*playbook, flags, context, id).play();
+  } catch (const Error& error) {
+    throw Error(error.kind(), playbook->redact(error.fact()), playbook->redact(error.remedy()));
+  }
 }
 
 int run(const RunFlags& flags, const CliContext& context) {
-  flags.outputs.check();
   std::optional<FinishedRun> played;
   try {
+    flags.outputs.check();
     played = play(flags, context);
   } catch (const Error& error) {
     flags.outputs.write_no_run(flags.playbook, error.exit_code(), error.what());

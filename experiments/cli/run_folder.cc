@@ -69,9 +69,10 @@ fs::path find_run_folder(const fs::path& state, const std::string& run_or_folder
 }
 
 void write_whole(const fs::path& file, const std::string& text, mode_t mode) {
-  const fs::path temporary = file.string() + ".new";
+  const fs::path temporary = fmt::format("{}.{}.new", file.string(), ::getpid());
+  ::unlink(temporary.c_str());  // of a process that died
   {
-    UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kPrivate));
+    UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, kPrivate));
     if (!fd || (mode != kPrivate && ::fchmod(fd.get(), mode) != 0)) throw system_error(errno, fmt::format("cannot write {}", file.string()));
     std::size_t written = 0;
     while (written < text.size()) {

@@ -27,7 +27,7 @@ void try_to(const std::string& what, const std::function<void()>& work) {
   try {
     work();
   } catch (const std::exception& problem) {
-    fmt::print(stderr, "capsize: warning: {}: {}\n", what, printable(problem.what(), 1000));
+    warn(what, problem.what());
   }
 }
 
@@ -35,7 +35,9 @@ void check_writable(const char* flag, const std::string& file) {
   if (file.empty()) return;
   const fs::path path = fs::absolute(file);
   const fs::path folder = path.parent_path();
-  if (fs::is_directory(path)) throw Error(ErrorKind::unavailable, fmt::format("{}: {} is a folder", flag, file), "name a file in it");
+  const fs::file_status there = fs::symlink_status(path);
+  if (fs::is_directory(there)) throw Error(ErrorKind::unavailable, fmt::format("{}: {} is a folder", flag, file), "name a file in it");
+  if (fs::exists(there) && !fs::is_regular_file(there)) throw Error(ErrorKind::unavailable, fmt::format("{}: {} is there and is no regular file", flag, file), "name a file: it is replaced");
   if (!fs::is_directory(folder)) throw Error(ErrorKind::unavailable, fmt::format("{}: there is no folder {}", flag, folder.string()), "make it, or name another");
   if (::access(folder.c_str(), W_OK) != 0) throw Error(ErrorKind::privilege, fmt::format("{}: the folder {} may not be written to", flag, folder.string()), "name another, or run as who may");
 }
@@ -57,6 +59,10 @@ void post(const RunOutputs& outputs, const Json& message) {
 }
 
 }  // namespace
+
+void warn(const std::string& what, const std::string& problem) {
+  std::fputs(fmt::format("capsize: warning: {}: {}\n", what, printable(problem, 1000)).c_str(), stderr);
+}
 
 void RunOutputs::add_to(CLI::App& command) {
   command.add_option("--junit", junit, "also write junit.xml to this file, for a CI server; also when the run ends without a verdict");

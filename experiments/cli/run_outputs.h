@@ -17,6 +17,9 @@ struct FinishedRun {
   std::filesystem::path folder;
 };
 
+// A line on stderr; one that cannot be printed is no error.
+void warn(const std::string& what, const std::string& problem);
+
 struct RunOutputs {
   std::string junit;       // --junit FILE
   std::string metrics;     // --metrics FILE

@@ -124,9 +124,11 @@ History History::open_or_make(const fs::path& file) {
 }
 
 std::optional<History> History::open_existing(const fs::path& file) {
-  std::error_code ignored;
+  std::error_code ignored, error;
   const fs::path real = fs::weakly_canonical(file.parent_path(), ignored) / file.filename();
-  if (!fs::exists(real, ignored) || fs::file_size(real, ignored) == 0) return std::nullopt;
+  const fs::file_status there = fs::status(real, error);
+  if (there.type() == fs::file_type::none) throw system_error(error.value(), "the history " + real.string(), "run it as who ran the runs");
+  if (!fs::exists(there) || fs::file_size(real, ignored) == 0) return std::nullopt;
   return History(real, SQLITE_OPEN_READWRITE);  // a run that was killed may have left something to roll back
 }
 

@@ -137,7 +137,10 @@ Json optional_json(const std::optional<double>& value) { return value ? Json(*va
 
 }  // namespace
 
-std::string playbook_key(const std::string& playbook_file) { return std::filesystem::path(playbook_file).stem().string(); }
+std::string playbook_key(const std::string& playbook_file) {
+  const std::filesystem::path file(playbook_file);
+  return (file.extension() == ".json" ? file.stem() : file.filename()).string();
+}
 
 RunRecord record_of(const std::string& playbook_file, const Json& playbook, const Json& verdict, const std::string& folder) {
   RunRecord out;

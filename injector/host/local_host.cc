@@ -258,6 +258,8 @@ Task<> LocalHost::Impl::close(std::shared_ptr<Impl> self, bool told) {
   co_await self->turn.lock();
   const AsyncUnlock unlock(self->turn);
   if (self->over.empty()) self->over = "the run is over here";
+  // Who owes an undo keeps its targets for as long as it lives: until then its journal counts as in progress, and would stop nobody.
+  if (self->targets && self->journal && self->journal->contents().outstanding()) self->targets->hold_until_death();
   self->targets.reset();
   if (!self->journal) co_return;
   bool failed = false;

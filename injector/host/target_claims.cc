@@ -60,7 +60,9 @@ void add_service(std::vector<TargetKey>& keys, const Json& params) {
   const std::uint64_t inode = network_namespace_of(params);
   const std::string protocol = text_in(params, "protocol");
   add_network(keys, inode, false);
-  if (inode != 0) keys.push_back({fmt::format("{} {} in network namespace {}", protocol.empty() ? "tcp" : protocol, text_in(params, "address"), inode), true});
+  const std::string address = text_in(params, "address");
+  // By the port alone: "0.0.0.0:80", "localhost:80" and "127.0.0.1:80" are one socket.
+  if (inode != 0) keys.push_back({fmt::format("{} port {} in network namespace {}", protocol.empty() ? "tcp" : protocol, address.substr(address.rfind(':') + 1), inode), true});
 }
 
 void add_haproxy(std::vector<TargetKey>& keys, const Json& params) {
@@ -151,7 +153,12 @@ void write_claim(const fs::path& file, const std::string& text) {
   const fs::path temporary = file.string() + ".new";
   {
     const UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) throw system_error(errno, "the list of held targets: " + file.string(), "see whether the disk is full");
+    const ssize_t written = fd ? ::write(fd.get(), text.data(), text.size()) : -1;
+    if (written != static_cast<ssize_t>(text.size())) {
+      const int code = written < 0 ? errno : ENOSPC;
+      ::unlink(temporary.c_str());
+      throw system_error(code, "the list of held targets: " + file.string(), "see whether the disk is full");
+    }
   }
   if (::rename(temporary.c_str(), file.c_str()) != 0) throw system_error(errno, "the list of held targets: " + file.string());
 }
@@ -192,7 +199,11 @@ Task<TargetClaim> claim_of(std::string name, std::string type, Json params, Find
 HeldTargets HeldTargets::take(const StateDir& state, const ClaimHolder& holder, const std::vector<TargetClaim>& claims) {
   const fs::path folder = claims_folder(state);
   const UniqueFd lock(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock || ::flock(lock.get(), LOCK_EX) != 0) throw system_error(errno, "the list of held targets: " + folder.string());
+  // Never waits: it is the only thread of an agent that asks. Who claims asks again for a second.
+  if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (lock && errno == EWOULDBLOCK) throw Error(ErrorKind::unavailable, "the list of held targets is locked: " + folder.string(), "another run is looking at it: try again");
+    throw system_error(errno, "the list of held targets: " + folder.string());
+  }
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (entry.path().extension() == ".json") files.push_back(entry.path());

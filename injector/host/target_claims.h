@@ -45,6 +45,7 @@ class HeldTargets {
   ~HeldTargets();
   HeldTargets(HeldTargets&& other) noexcept : file_(std::exchange(other.file_, {})) {}
   HeldTargets& operator=(HeldTargets&&) = delete;
+  void hold_until_death() { file_.clear(); }  // what is left of them is free when this process is dead
 
  private:
   explicit HeldTargets(std::filesystem::path file) : file_(std::move(file)) {}

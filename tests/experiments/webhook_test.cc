@@ -53,6 +53,8 @@ TEST_CASE("hostile text is no link, no mention and no command of a chat", "[repo
     const std::string said = webhook_message(hostile_sample(hostile).verdict, hostile, hostile).at("text");
     CHECK(std::none_of(said.begin(), said.end(), [](char c) { return c == '<' || c == '>'; }));
     CHECK(said.find("@everyone") == std::string::npos);
+    CHECK(said.find("://") == std::string::npos);
+    CHECK(said.find("](") == std::string::npos);
     CHECK(std::all_of(said.begin(), said.end(), [](char c) { return c == '\n' || static_cast<unsigned char>(c) >= 0x20; }));
   }
 }

@@ -501,6 +501,18 @@ TEST_CASE("a target is held from the claim to the close: another run is refused 
   CHECK_NOTHROW(bench.now(other->claim(targets)));
 }
 
+TEST_CASE("a target is held after the close by a run that still owes an undo", "[host]") {
+  Bench bench;
+  const std::unique_ptr<LocalHost> other = bench.make("r2");
+  const std::vector<TargetHere> targets = {{"database", "service", {{"address", "127.0.0.1:5432"}}}};
+  bench.now(bench.host->claim(targets));
+  bench.now(bench.host->apply("x", step("x"), 10min));
+  world.undo_fails["x"] = 1000;
+  bench.get(bench.host->undo_all(), 5min);
+  bench.now(bench.host->close());
+  CHECK_THROWS_WITH(bench.get(other->claim(targets)), Catch::Contains("is held by the run r1"));
+}
+
 TEST_CASE("a target whose run ends within the second is had, not refused", "[host]") {
   Bench bench;
   const std::unique_ptr<LocalHost> other = bench.make("r2");
