@@ -237,7 +237,7 @@ TEST_CASE("the history is told as a table with what changed and the trend", "[hi
   runs.push_back(last);
   const std::string text = history_text({{"favourite", runs}}, 3);
   INFO(text);
-  CHECK(text.find("6 runs: 5 held, 1 refuted") != std::string::npos);
+  CHECK(text.find("the last 6 runs: 5 held, 1 refuted") != std::string::npos);
   CHECK(text.find("2026-11-12 22:00") == std::string::npos);  // only the last three
   CHECK(text.find("2026-11-13 22:00  held") != std::string::npos);
   CHECK(text.find("2026-11-20 22:00  refuted") != std::string::npos);
