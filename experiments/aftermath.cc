@@ -6,6 +6,7 @@
 #include <boost/math/distributions/normal.hpp>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "experiments/recovery.h"
 
@@ -16,8 +17,9 @@ constexpr double kSlice = 1.0;           // seconds
 constexpr std::size_t kFewestSlices = 8; // fewer show no trend
 constexpr double kTail = 3.0;            // seconds: what is well over the last of them is on its way
 constexpr double kSameLoad = 0.1;        // of the baseline's
-constexpr double kShareSlice = 2.0;      // seconds: enough sessions to speak of shares
-constexpr double kMovedShares = 0.1;     // a distance that is more than chance
+constexpr double kShareSlice = 2.0;      // seconds: the shortest that may have enough sessions to speak of shares
+constexpr double kMovedShares = 0.1;     // a distance that counts
+constexpr double kShareChance = 0.01;    // how often chance is taken for a distance, at most
 
 double scheduled_per_second(const Evidence& evidence, const std::string& probe, Stretch stretch) {
   double logins = 0;
@@ -45,22 +47,28 @@ bool rises_to_good(const Expectation& expectation) {
   return comparison == Comparison::at_least || comparison == Comparison::above;
 }
 
-// What gets better, in words; empty: nothing.
+// What gets better, in words; empty: nothing. By more than chance, and by enough to get there one day.
 std::string improving(const Evidence& evidence, Stretch half) {
-  const auto better = [&](const std::string& probe, std::string_view measure, bool rising) {
+  const auto better = [&](const std::string& probe, std::string_view measure, bool rising, double good) {
     const auto values = values_of(evidence, probe, measure, half);
     if (values.size() < kFewestSlices) return false;
     const Trend trend = mann_kendall(values);
-    return (rising ? trend.p_rising : trend.p_falling) <= kTrendLevel;
+    if ((rising ? trend.p_rising : trend.p_falling) > kTrendLevel) return false;
+    const auto third = static_cast<std::ptrdiff_t>(values.size() / 3);
+    const double first = std::accumulate(values.begin(), values.begin() + third, 0.0) / static_cast<double>(third);
+    const double last = std::accumulate(values.end() - third, values.end(), 0.0) / static_cast<double>(third);
+    return std::abs(last - first) >= kImproved * std::abs(good - first);
   };
   for (const Expectation& expectation : evidence.playbook().steady_state) {
     if (evidence.hold(expectation, half, false).holds == Holds::yes || expectation.bounds.empty()) continue;
-    if (better(expectation.probe, expectation.measure, rises_to_good(expectation))) return expectation.name();
+    if (better(expectation.probe, expectation.measure, rises_to_good(expectation), expectation.bounds.front().value)) return expectation.name();
   }
+  const auto baseline = evidence.span(Span::baseline);
   for (const auto& [name, use] : evidence.playbook().probes) {
     const ProbeType* type = find_probe(use.probe);
     if (type == nullptr || find_measure(*type, kBacklogMeasure) == nullptr) continue;
-    if (better(name, kBacklogMeasure, false)) return fmt::format("{}.{}", name, kBacklogMeasure);
+    const auto before = baseline ? evidence.measure(name, kBacklogMeasure, *baseline) : std::nullopt;
+    if (better(name, kBacklogMeasure, false, before ? before->value : 0)) return fmt::format("{}.{}", name, kBacklogMeasure);
   }
   return {};
 }
@@ -77,35 +85,73 @@ std::optional<std::string> other_load(const Evidence& evidence, Stretch baseline
     const double before = scheduled_per_second(evidence, name, baseline);
     if (before <= 0) continue;
     const double after = scheduled_per_second(evidence, name, half);
-    if (std::abs(after - before) > kSameLoad * before) return fmt::format("the load of {} was {:.1f}/s, and {:.1f}/s in the baseline", name, after, before);
+    // Whole logins are counted: at either end of a stretch one may be on this side or on that.
+    const double grain = 1 / (baseline.to - baseline.from) + 1 / (half.to - half.from);
+    if (std::abs(after - before) > kSameLoad * before + grain) return fmt::format("the load of {} was {:.1f}/s, and {:.1f}/s in the baseline", name, after, before);
   }
   return std::nullopt;
 }
 
-using Shares = std::map<std::string, double>;
+struct Shares {
+  std::map<std::string, double> of;  // of all, by server
+  double sessions = 0;
+};
 
 Shares shares_in(const Evidence& evidence, const std::string& probe, Stretch stretch) {
-  std::map<std::string, double> sessions;
-  double all = 0;
-  for (const Window* window : evidence.windows(probe)) {
-    const double middle = (window->value("from", 0.0) + window->value("to", 0.0)) / 2;
+  Shares out;
+  for (const Window* window : evidence.windows(probe, stretch)) {
     const auto servers = window->find("servers");
-    if (middle < stretch.from || middle >= stretch.to || servers == window->end()) continue;
+    if (servers == window->end()) continue;
     for (const auto& [name, server] : servers->items()) {
-      sessions[name] += server.value("sessions", 0.0);
-      all += server.value("sessions", 0.0);
+      out.of[name] += server.value("sessions", 0.0);
+      out.sessions += server.value("sessions", 0.0);
     }
   }
-  if (all <= 0) return {};
-  for (auto& [name, count] : sessions) count /= all;
-  return sessions;
+  for (auto& [name, count] : out.of) count = out.sessions > 0 ? count / out.sessions : 0;
+  return out;
 }
 
 double distance(const Shares& a, const Shares& b) {
   double sum = 0;
-  for (const auto& [name, share] : a) sum += std::abs(share - (b.contains(name) ? b.at(name) : 0));
-  for (const auto& [name, share] : b) sum += a.contains(name) ? 0 : share;
+  for (const auto& [name, share] : a.of) sum += std::abs(share - (b.of.contains(name) ? b.of.at(name) : 0));
+  for (const auto& [name, share] : b.of) sum += a.of.contains(name) ? 0 : share;
   return sum / 2;
+}
+
+// How far apart the shares of two stretches are by chance, where a balancer gives each session to any server: at most so far but for
+// kShareChance. The mean is at most the first term (by Cauchy and Schwarz); beyond it, McDiarmid's inequality.
+double chance_distance(const Shares& a, const Shares& b) {
+  if (a.sessions <= 0 || b.sessions <= 0) return 1;
+  const double servers = static_cast<double>(std::max(a.of.size(), b.of.size()));
+  return std::sqrt(1 / a.sessions + 1 / b.sessions) * (std::sqrt(servers - 1) / 2 + std::sqrt(std::log(1 / kShareChance) / 2));
+}
+
+// How long a slice has to be so that half of the skew is more than chance; nothing where none that is short enough to date anything is.
+std::optional<double> share_slice(const Evidence& evidence, const std::string& probe, const Shares& before, double skewed, Stretch recovery) {
+  for (double slice = kShareSlice; slice <= (recovery.to - recovery.from) / 2; slice *= 2) {
+    const Shares any = shares_in(evidence, probe, {recovery.to - slice, recovery.to});
+    if (chance_distance(before, any) <= skewed / 2) return slice;
+  }
+  return std::nullopt;
+}
+
+void date_half_life(const Evidence& evidence, const Shares& before, Stretch recovery, Rebalance& out) {
+  const auto slice = share_slice(evidence, out.probe, before, out.skewed, recovery);
+  if (!slice) {
+    out.because = fmt::format("the fault moved the shares of {}; too few sessions came after it to tell when they were right again", out.probe);
+    return;
+  }
+  double last_bad = recovery.from;
+  for (double at = recovery.from; at + *slice <= recovery.to + 1e-9; at += kSlice / 2) {
+    const Shares now = shares_in(evidence, out.probe, {at, at + *slice});
+    if (now.sessions <= 0) continue;
+    out.at_end = distance(before, now);
+    if (out.at_end > std::max(out.skewed / 2, chance_distance(before, now))) last_bad = at + kSlice / 2;
+  }
+  const bool came_back = out.at_end <= out.skewed / 2;
+  if (came_back) out.half_life = last_bad - recovery.from;
+  out.because = came_back ? fmt::format("{} s after the undo the shares of {} were at most half as far from the baseline's as in the fault", *out.half_life, out.probe)
+                          : fmt::format("at the end the shares of {} were still {:.0f} % of the way from the baseline's to the fault's", out.probe, 100 * out.at_end / out.skewed);
 }
 
 }  // namespace
@@ -157,11 +203,17 @@ Unrecovered why_unrecovered(const Evidence& evidence) {
     out.because = fmt::format("{} was getting better when the recovery ended", better);
     return out;
   }
+  std::string unknown;
   for (const Expectation& expectation : evidence.playbook().steady_state) {
     const Finding finding = evidence.hold(expectation, half, false);
+    if (finding.holds == Holds::unknown) unknown = finding.because;
     if (finding.holds != Holds::no) continue;
     out.kind = "metastable";
     out.because = fmt::format("the fault is gone and the load is what it was, yet over the last {} {} and nothing gets better", show_value(MeasureKind::duration, half.to - half.from), finding.because);
+    return out;
+  }
+  if (!unknown.empty()) {
+    out.because = unknown;
     return out;
   }
   out.kind = "late";
@@ -179,24 +231,12 @@ std::optional<Rebalance> rebalance(const Evidence& evidence) {
     if (type == nullptr || find_measure(*type, "max_share") == nullptr) continue;
     const Shares before = shares_in(evidence, name, *baseline);
     const Shares skewed = shares_in(evidence, name, {std::max(fault->from, fault->to - 2 * kShareSlice), fault->to});
-    if (before.empty() || skewed.empty() || distance(before, skewed) < kMovedShares) continue;
     Rebalance out;
     out.probe = name;
     out.skewed = distance(before, skewed);
-    double last_bad = recovery->from;
-    bool seen = false;
-    for (double at = recovery->from; at + kShareSlice <= recovery->to + 1e-9; at += kSlice / 2) {
-      const Shares now = shares_in(evidence, name, {at, at + kShareSlice});
-      if (now.empty()) continue;
-      seen = true;
-      out.at_end = distance(before, now);
-      if (out.at_end > out.skewed / 2) last_bad = at + kSlice / 2;
-    }
-    if (!seen) continue;
-    const bool came_back = out.at_end <= out.skewed / 2;
-    if (came_back) out.half_life = last_bad - recovery->from;
-    out.because = came_back ? fmt::format("{} s after the undo the shares of {} were at most half as far from the baseline's as in the fault", *out.half_life, name)
-                            : fmt::format("at the end the shares of {} were still {:.0f} % of the way from the baseline's to the fault's", name, 100 * out.at_end / out.skewed);
+    if (out.skewed < std::max(kMovedShares, chance_distance(before, skewed))) continue;
+    if (shares_in(evidence, name, *recovery).sessions <= 0) continue;
+    date_half_life(evidence, before, *recovery, out);
     return out;
   }
   return std::nullopt;

@@ -20,6 +20,7 @@ struct Unrecovered {
 Unrecovered why_unrecovered(const Evidence& evidence);
 
 inline constexpr double kTrendLevel = 0.01;
+inline constexpr double kImproved = 0.1;  // of what is missing: less than that, from the first to the last third, is no improvement
 
 struct Trend {
   double p_rising = 1;   // how likely so much rise is by chance; exact enough from 8 values up
@@ -33,10 +34,11 @@ struct Rebalance {
   std::string probe;
   double skewed = 0;               // distance over the last seconds of the fault
   double at_end = 0;               // over the last seconds of the recovery
-  std::optional<double> half_life; // seconds after the verified undo from which on the distance was at most half of `skewed`; nothing: never
+  std::optional<double> half_life; // seconds after the verified undo from which on the distance was at most half of `skewed`; nothing: never,
+                                   // or too few sessions to date it
   std::string because;
 };
-// Nothing without a probe that sees shares, or where the fault did not move them.
+// Nothing without a probe that sees shares, or where the fault did not move them by more than chance does at so few sessions.
 std::optional<Rebalance> rebalance(const Evidence& evidence);
 
 }  // namespace capsize

@@ -157,11 +157,13 @@ std::optional<Stretch> Evidence::span(const Expectation& expectation) const {
 
 double Evidence::complete_until() const {
   double until = last_;
-  for (const auto& [name, use] : playbook_.probes) {
-    const auto& all = windows(name);
-    until = std::min(until, all.empty() ? 0.0 : all.back()->value("to", 0.0));
-  }
+  for (const auto& [name, use] : playbook_.probes) until = std::min(until, complete_until(name));
   return until;
+}
+
+double Evidence::complete_until(const std::string& probe) const {
+  const auto& all = windows(probe);
+  return all.empty() ? 0.0 : std::min(last_, all.back()->value("to", 0.0));
 }
 
 const std::vector<const Window*>& Evidence::windows(const std::string& probe) const {
@@ -170,7 +172,7 @@ const std::vector<const Window*>& Evidence::windows(const std::string& probe) co
   return found == windows_.end() ? none : found->second;
 }
 
-std::vector<const Window*> Evidence::within_stretch(const std::string& probe, Stretch stretch) const {
+std::vector<const Window*> Evidence::windows(const std::string& probe, Stretch stretch) const {
   // A window belongs to the stretch that holds its middle, so that each belongs to exactly one of two neighbours.
   const auto middle = [](const Window* window) { return (window->value("from", 0.0) + window->value("to", 0.0)) / 2; };
   const auto& all = windows(probe);
@@ -184,7 +186,7 @@ std::optional<Measured> Evidence::measure(const std::string& probe, std::string_
   if (use == playbook_.probes.end()) return std::nullopt;
   const ProbeType* type = find_probe(use->second.probe);
   if (type == nullptr) return std::nullopt;
-  const auto chosen = within_stretch(probe, stretch);
+  const auto chosen = windows(probe, stretch);
   if (chosen.empty()) return std::nullopt;
   return type->measure(measure, chosen);
 }
@@ -200,7 +202,8 @@ Holds Evidence::judge_bound(Comparison comparison, const Limit& limit, const Mea
     ends.high = wider.high;
   }
   const bool much = wants_much(comparison);
-  const bool thin = (sampled(measured) || measured.kind == MeasureKind::count) && measured.samples < kFewestToClaim;
+  // The largest of few is not sampled, yet says as little. What is looked at (a queue) is there at each look.
+  const bool thin = (sampled(measured) || measured.kind != MeasureKind::number) && measured.samples < kFewestToClaim;
   if (satisfied(comparison, worst_end(comparison, ends), much ? limit.interval.high : limit.interval.low)) return thin ? Holds::unknown : Holds::yes;
   if (!satisfied(comparison, best_end(comparison, ends), much ? limit.interval.low : limit.interval.high)) return Holds::no;
   return Holds::unknown;

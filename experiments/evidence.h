@@ -44,6 +44,7 @@ class Evidence {
 
   // Up to where every probe has handed over complete windows.
   double complete_until() const;
+  double complete_until(const std::string& probe) const;  // up to where this one has
 
   std::optional<Measured> measure(const std::string& probe, std::string_view measure, Stretch stretch) const;
 
@@ -55,10 +56,10 @@ class Evidence {
   bool clearly_missed(const Expectation& expectation, Stretch stretch) const;
 
   const std::vector<const Window*>& windows(const std::string& probe) const;
+  std::vector<const Window*> windows(const std::string& probe, Stretch stretch) const;  // a window belongs where its middle is
   const Playbook& playbook() const { return playbook_; }
 
  private:
-  std::vector<const Window*> within_stretch(const std::string& probe, Stretch stretch) const;
   struct Limit {
     double value = 0;
     Interval interval{0, 0};  // of a multiple of the baseline, which was measured too; else both ends are the value

@@ -36,8 +36,11 @@ int lengths_of(double lasting, double phase) {
 GuardrailWatch::GuardrailWatch(const Guardrail& guardrail, Duration phase) : guardrail_(guardrail), lasting_(std::max(1.0, seconds(guardrail.lasting))) {
   const double whole = std::max(seconds(phase), lasting_);
   const double looks = std::max(1.0, std::ceil((whole - lasting_) / kStep) + 1);
-  level_ = kFalseAbort / (looks * lengths_of(lasting_, whole));
+  const bool relative = !guardrail_.breach.bounds.empty() && guardrail_.breach.bounds.front().relative_to_baseline;
+  level_ = (relative ? kFalseAbort / 2 : kFalseAbort) / (looks * lengths_of(lasting_, whole));
 }
+
+double GuardrailWatch::longest(Duration phase) const { return lasting_ * std::exp2(lengths_of(lasting_, std::max(seconds(phase), lasting_)) - 1); }
 
 std::optional<double> GuardrailWatch::limit(const Evidence& evidence) const {
   const Bound& bound = guardrail_.breach.bounds.front();
@@ -45,8 +48,11 @@ std::optional<double> GuardrailWatch::limit(const Evidence& evidence) const {
   const auto baseline = evidence.span(Span::baseline);
   const auto before = baseline ? evidence.measure(guardrail_.breach.probe, guardrail_.breach.measure, *baseline) : std::nullopt;
   if (!before) return std::nullopt;
-  // What is in doubt about the baseline is for the system.
-  return bound.value * (is_lower_breach(bound) ? before->low : before->high);
+  // What is in doubt about the baseline is for the system. Where nothing bounds it (a p99 takes some hundred logins), its estimate is the
+  // limit: a guardrail that cannot fire protects nobody.
+  const Interval doubt = before->interval ? before->interval(kFalseAbort / 2) : Interval{before->low, before->high};
+  const double end = is_lower_breach(bound) ? doubt.low : doubt.high;
+  return bound.value * (std::isfinite(end) && end > 0 ? end : before->value);
 }
 
 bool GuardrailWatch::breached(const Measured& measured, double limit, double each_side) const {
@@ -62,13 +68,16 @@ bool GuardrailWatch::clearly_well(const Measured& measured, double limit) const 
 }
 
 std::optional<std::string> GuardrailWatch::look(const Evidence& evidence, Stretch fault) {
-  const double until = evidence.complete_until();
+  const double until = evidence.complete_until(guardrail_.breach.probe);  // another probe that hangs does not blind it
   if (guardrail_.breach.bounds.empty()) return std::nullopt;
   if (until < looked_at_ + kStep - 1e-9) return std::nullopt;  // the level is for so many looks and no more
   if (until - lasting_ < fault.from - 1e-9 || until > fault.to + 1e-9) return std::nullopt;
   looked_at_ = until;
   const auto bound = limit(evidence);
   if (!bound) return std::nullopt;
+  // What is not beyond it now does not stop the run, and costs no more work.
+  const auto now = evidence.measure(guardrail_.breach.probe, guardrail_.breach.measure, {until - lasting_, until});
+  if (now && !beyond(guardrail_.breach.bounds.front(), *bound, now->value)) return std::nullopt;
   // Still so: a second that clearly is not beyond it ends the stretch. For what is counted, each second has to be beyond it.
   for (double at = until - lasting_; at + kSlice <= until + 1e-9; at += kSlice / 2) {
     const Stretch slice{at, at + kSlice};

@@ -4,7 +4,8 @@
 // is not beyond the bound over this stretch" exactly (Clopper-Pearson; order statistics for quantiles), at the level kFalseAbort divided by
 // how many such looks the phase has room for. So by the union bound, over the whole phase and however the system changes in it, a stretch
 // in which the bound was met on the whole aborts the run with a probability of at most kFalseAbort. Counted measures (queues, counts) have
-// no chance in them, and are compared as they are, second by second.
+// no chance in them, and are compared as they are, second by second. A bound relative to the baseline is in doubt itself: half of kFalseAbort
+// goes to the baseline's interval, half to the looks.
 #pragma once
 #include <optional>
 #include <string>
@@ -21,10 +22,12 @@ class GuardrailWatch {
   // `phase`: how long it will watch.
   GuardrailWatch(const Guardrail& guardrail, Duration phase);
 
-  // Why the run must stop, if so. `fault`: the phase so far; only complete windows in it count. Cheap where nothing is new.
+  // Why the run must stop, if so. `fault`: the phase so far; only complete windows in it count. While the last
+  // "for" is not beyond the bound, a look costs one measure of it; else twice that, and the longer stretches.
   std::optional<std::string> look(const Evidence& evidence, Stretch fault);
 
   double level() const { return level_; }  // of each look
+  double longest(Duration phase) const;    // seconds: the longest stretch it tests, of a phase that is as long as its "for" at least
 
  private:
   std::optional<double> limit(const Evidence& evidence) const;

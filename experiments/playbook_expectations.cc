@@ -148,6 +148,14 @@ void PlaybookReader::check_power() {
       if (warning) diagnostics_.warn(pointer_join(pointer_join("/hypothesis", i), to_string(bound.comparison)), warning->fact, warning->remedy);
     }
   }
+  for (std::size_t i = 0; i < out_.abort_when.size(); ++i) {
+    const Guardrail& guardrail = out_.abort_when[i];
+    const auto probe = probe_types_.find(guardrail.breach.probe);
+    if (probe == probe_types_.end() || probe->second == nullptr) continue;
+    const MeasureInfo* info = find_measure(*probe->second, guardrail.breach.measure);
+    const auto warning = info == nullptr ? std::nullopt : guardrail_warning(out_, *probe->second, *info, guardrail);
+    if (warning) diagnostics_.warn(pointer_join("/abort_when", i), warning->fact, warning->remedy);
+  }
 }
 
 void PlaybookReader::check_recovery_time(const Expectation& expectation, const std::string& pointer) {

@@ -18,9 +18,17 @@ Rule<std::string> not_empty(std::size_t most) {
           {{"minLength", 1}}};
 }
 
-Rule<std::string> part_name() {
-  return {[](const std::string& text) { return playbook_name_mistake(text); },
-          {{"anyOf", Json::array({{{"pattern", kPlaybookNamePattern}}, {{"pattern", "\\$\\{"}}})}}};
+// "during" takes phases and names of faults alike.
+Rule<std::string> fault_name() {
+  const auto mistake = [](const std::string& text) -> std::optional<Mistake> {
+    for (const auto& [span, word] : EnumWords<Span>::words) {
+      if (text == word) return Mistake{fmt::format("\"{}\" is a phase of every run", text), "give the fault another name: \"during\" would mean the phase"};
+    }
+    return playbook_name_mistake(text);
+  };
+  Json phases = Json::array();
+  for (const auto& [span, word] : EnumWords<Span>::words) phases.push_back(std::string(word));
+  return {mistake, {{"anyOf", Json::array({{{"pattern", kPlaybookNamePattern}}, {{"pattern", "\\$\\{"}}})}, {"not", {{"enum", std::move(phases)}}}}};
 }
 
 Rule<Count> this_format() {
@@ -181,7 +189,7 @@ const Spec<Timing>& timing_spec() {
 const Spec<FaultKeys>& fault_spec() {
   static const auto spec = Spec<FaultKeys>()
                                .required("fault", &FaultKeys::fault, "what is done: one of the faults")
-                               .optional("name", &FaultKeys::name, "a name for it, so that an expectation can be \"during\" it alone", if_given(part_name()))
+                               .optional("name", &FaultKeys::name, "a name for it, so that an expectation can be \"during\" it alone", if_given(fault_name()))
                                .optional("target", &FaultKeys::target, "what it is done to: a name from \"targets\"; required by faults that have a target")
                                .optional("at", &FaultKeys::at, "when it begins, from the start of the fault phase")
                                .required("for", &FaultKeys::lasting, "how long it lasts: there is no fault without an end", more_than_zero())

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "experiments/evidence.h"
+#include "experiments/guardrail.h"
 
 namespace capsize {
 namespace {
@@ -36,16 +37,6 @@ std::optional<std::uint64_t> most_that_refute(double limit, std::uint64_t n) {
   return good;
 }
 
-std::optional<double> quantile_of(std::string_view measure) {
-  const std::size_t at = measure.rfind(".p");
-  if (at == std::string_view::npos) return std::nullopt;
-  const std::string_view digits = measure.substr(at + 2);
-  int value = 0;
-  const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (result.ec != std::errc() || result.ptr != digits.data() + digits.size()) return std::nullopt;
-  return value / std::pow(10, static_cast<double>(digits.size()));
-}
-
 std::optional<Json> parameter(const ProbeUse& use, const ProbeType& type, const char* name) {
   if (use.params.contains(name)) return use.params[name];
   for (const FieldInfo& field : type.spec().fields()) {
@@ -70,10 +61,21 @@ bool wants_much(const Bound& bound) { return bound.comparison == Comparison::at_
 std::string in_words(const Planned& planned) { return fmt::format("at {:.4g}/s for {}", planned.per_second, show(planned.lasting)); }
 
 std::string more_samples(std::uint64_t wanted, const Planned& planned) {
-  return fmt::format("it takes {}: raise the rate, or let it last {}", wanted, show(std::chrono::seconds(static_cast<std::int64_t>(std::ceil(static_cast<double>(wanted) / planned.per_second)))));
+  if (planned.most > 0 && planned.most < wanted) return fmt::format("it takes {} users", wanted);
+  return fmt::format("it takes {}: raise the rate, or let it last {}", wanted, show(std::chrono::seconds(static_cast<std::int64_t>(std::ceil(static_cast<double>(wanted) / planned.counted_per_second)))));
 }
 
 }  // namespace
+
+std::optional<double> quantile_of(std::string_view measure) {
+  const std::size_t at = measure.rfind(".p");
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::string_view digits = measure.substr(at + 2);
+  int value = 0;
+  const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (result.ec != std::errc() || result.ptr != digits.data() + digits.size()) return std::nullopt;
+  return value / std::pow(10, static_cast<double>(digits.size()));
+}
 
 std::optional<double> ratio_resolution(bool wants_much, double limit, std::uint64_t samples) {
   const double lower = as_lower(wants_much, limit);
@@ -98,7 +100,7 @@ std::uint64_t samples_to_hold(bool wants_much, double limit) {
   return static_cast<std::uint64_t>(std::ceil(std::log(kEachSide) / std::log(lower)));
 }
 
-std::uint64_t samples_to_bound(double quantile) { return static_cast<std::uint64_t>(std::ceil(std::log(kEachSide) / std::log(quantile))); }
+std::uint64_t samples_to_bound(double quantile, double each_side) { return static_cast<std::uint64_t>(std::ceil(std::log(each_side) / std::log(quantile))); }
 
 std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType& probe, const Expectation& expectation) {
   const auto use = playbook.probes.find(expectation.probe);
@@ -115,23 +117,26 @@ std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType
     const auto parsed_share = parse_share(wrong->get<std::string>());
     if (const Share* value = std::get_if<Share>(&parsed_share)) share = 1 - value->value;
   }
-  out.samples = static_cast<std::uint64_t>(out.per_second * seconds(out.lasting) * share);
+  out.counted_per_second = out.per_second * share;
+  out.samples = static_cast<std::uint64_t>(out.counted_per_second * seconds(out.lasting));
   if (const auto users = parameter(use->second, probe, "users"); expectation.measure == "users_affected" && users && users->is_number_unsigned()) {
-    out.samples = std::min(out.samples, users->get<std::uint64_t>());  // it counts people, not their logins
+    out.most = users->get<std::uint64_t>();  // it counts people, not their logins
+    out.samples = std::min(out.samples, out.most);
   }
   return out;
 }
 
 std::optional<Mistake> power_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Expectation& expectation, const Bound& bound) {
   const auto planned = planned_samples(playbook, probe, expectation);
-  if (!planned || planned->per_second <= 0) return std::nullopt;
+  if (!planned || planned->counted_per_second <= 0) return std::nullopt;
   const std::uint64_t samples = planned->samples;
-  if (samples < kFewestToClaim && (measure.kind == MeasureKind::ratio || measure.kind == MeasureKind::duration || measure.kind == MeasureKind::count)) {
+  if (samples < kFewestToClaim && measure.kind != MeasureKind::number) {
     return Mistake{fmt::format("{} there are {} samples, and nothing is claimed from fewer than {}: it cannot be shown to hold", in_words(*planned), samples, kFewestToClaim), more_samples(kFewestToClaim, *planned)};
   }
-  if (const auto quantile = quantile_of(measure.name); quantile && !wants_much(bound) && samples < samples_to_bound(*quantile)) {
+  const double each_side = bound.relative_to_baseline ? kEachSide / 2 : kEachSide;
+  if (const auto quantile = quantile_of(measure.name); quantile && !wants_much(bound) && samples < samples_to_bound(*quantile, each_side)) {
     return Mistake{fmt::format("{} there are {} samples, which cannot bound {} from above: it cannot be shown to hold", in_words(*planned), samples, printable(expectation.name(), 60)),
-                   more_samples(samples_to_bound(*quantile), *planned)};
+                   more_samples(samples_to_bound(*quantile, each_side), *planned)};
   }
   if (measure.kind != MeasureKind::ratio || bound.relative_to_baseline || bound.value <= 0 || bound.value >= 1) return std::nullopt;
   const bool much = wants_much(bound);
@@ -143,6 +148,24 @@ std::optional<Mistake> power_warning(const Playbook& playbook, const ProbeType& 
   if (!size) return Mistake{fmt::format("{} nothing can tell that it is missed", in_words(*planned)), "raise the rate, or let it last longer"};
   if (*size <= std::max(kCoarseResolution, (1 - as_lower(much, bound.value)) / 2)) return std::nullopt;
   return Mistake{fmt::format("{} a {} below {:.2g} % cannot be told from none", in_words(*planned), much ? "drop" : "rise", *size * 100), "raise the rate, or let it last longer; else it may end inconclusive"};
+}
+
+std::optional<Mistake> guardrail_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Guardrail& guardrail) {
+  const Duration phase = playbook.fault_phase();
+  if (phase <= Duration::zero() || guardrail.breach.bounds.empty()) return std::nullopt;
+  const Duration lasting = std::max<Duration>(guardrail.lasting, std::chrono::seconds(1));
+  if (lasting > phase) return Mistake{fmt::format("it has to last for {}, and the faults are over after {}: it never stops the run", show(lasting), show(phase)), "make \"for\" shorter"};
+  const Bound& bound = guardrail.breach.bounds.front();
+  const auto planned = planned_samples(playbook, probe, guardrail.breach);
+  if (measure.kind != MeasureKind::ratio || bound.relative_to_baseline || !planned) return std::nullopt;
+  const GuardrailWatch watch(guardrail, phase);
+  double samples = std::floor(planned->counted_per_second * watch.longest(phase));
+  if (planned->most > 0) samples = std::min(samples, static_cast<double>(planned->most));
+  // The end of the interval of none of so many, or of all of them: as far beyond the bound as can be.
+  const double room = wants_much(bound) ? 1 - bound.value : bound.value;
+  if (samples >= 1 && 1 - std::pow(watch.level(), 1 / samples) < room) return std::nullopt;
+  return Mistake{fmt::format("at {:.4g}/s for {} even the worst there can be cannot be told from chance: it never stops the run", planned->per_second, show(phase)),
+                 "raise the rate, or write a bound that is easier to be beyond"};
 }
 
 }  // namespace capsize

@@ -1,11 +1,13 @@
 // What a number of samples can tell, before the run and after it. Pure. The promise: a system that lies by the resolution or more on the
-// wrong side of a bound is called so 99 times in 100, and so is one that lies by it on the right side.
+// wrong side of a bound is called so 99 times in 100; where the limit is 50 % or more, so is one that lies by it on the right side.
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "experiments/playbook.h"
 #include "injector/base/param_types.h"
+#include "probes/measure.h"
 
 namespace capsize {
 
@@ -21,12 +23,17 @@ std::optional<double> ratio_resolution(bool wants_much, double limit, std::uint6
 bool can_be_held(bool wants_much, double limit, std::uint64_t samples);
 std::uint64_t samples_to_hold(bool wants_much, double limit);
 
-// How many samples it takes until a quantile has an upper end: p99 needs 368.
-std::uint64_t samples_to_bound(double quantile);
+// How many samples it takes until a quantile has an upper end: p99 needs 368; 436 against a baseline, which is in doubt as well.
+std::uint64_t samples_to_bound(double quantile, double each_side = kEachSide);
+
+// 0.99 of "latency.p99"; nothing for what is no quantile.
+std::optional<double> quantile_of(std::string_view measure);
 
 // How many samples an expectation will have, as far as the playbook says: rate times span.
 struct Planned {
-  double per_second = 0;
+  double per_second = 0;   // of all, and of those that count for the measure: without the wrong passwords
+  double counted_per_second = 0;
+  std::uint64_t most = 0;  // however long it lasts: as many as there are people; 0: no such limit
   Duration lasting{};
   std::uint64_t samples = 0;
 };
@@ -34,5 +41,8 @@ std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType
 
 // "at 20/s for 30s a drop below 4.6 % cannot be told from none", where that is so coarse that a person should know.
 std::optional<Mistake> power_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Expectation& expectation, const Bound& bound);
+
+// Where a guardrail never stops the run, whatever happens.
+std::optional<Mistake> guardrail_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Guardrail& guardrail);
 
 }  // namespace capsize

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "experiments/power.h"
+
 namespace capsize {
 namespace {
 
@@ -39,6 +41,43 @@ std::optional<std::string> slice_break(const Evidence& evidence, Stretch slice) 
   return backlog_break(evidence, slice);
 }
 
+// Whether so many samples tell a system that meets this from one that is stuck below it.
+bool enough_to_tell(const Evidence& evidence, const Expectation& expectation, Stretch stretch) {
+  const auto measured = evidence.measure(expectation.probe, expectation.measure, stretch);
+  if (!measured || measured->kind == MeasureKind::number) return measured.has_value();
+  if (expectation.measure == "users_affected") return true;  // people, of whom waiting makes no more
+  if (measured->samples < kFewestToClaim) return false;
+  const auto quantile = measured->interval ? quantile_of(expectation.measure) : std::nullopt;
+  if (measured->kind != MeasureKind::ratio && !quantile) return true;
+  for (const Bound& bound : expectation.bounds) {
+    // A p90 of at most 1 s is 90 % of the logins within it.
+    const bool much = bound.comparison == Comparison::at_least || bound.comparison == Comparison::above;
+    const double lower = quantile ? (much ? 1 - *quantile : *quantile) : much ? bound.value : 1 - bound.value;
+    if (lower <= 0) continue;  // met by all
+    const auto size = ratio_resolution(true, lower, measured->samples);
+    if (!size || *size > std::max(kRecoveryResolution, (1 - lower) / 2)) return false;
+  }
+  return true;
+}
+
+// What keeps the stretch from being the steady state, and whether it is only that it has too few samples.
+struct Shortfall {
+  std::string missed;  // empty: nothing
+  bool too_few = false;
+};
+
+Shortfall shortfall(const Evidence& evidence, Stretch stretch) {
+  Shortfall out;
+  for (const Expectation& expectation : evidence.playbook().steady_state) {
+    const Finding whole = evidence.hold(expectation, stretch, false);
+    if (whole.holds == Holds::no) return {whole.because, false};
+    if (whole.holds == Holds::yes && enough_to_tell(evidence, expectation, stretch)) continue;
+    out.too_few = true;
+    out.missed = whole.holds == Holds::yes ? fmt::format("{}, but too few samples to tell that from chance", whole.because) : whole.because;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::optional<Recovery> find_recovery(const Evidence& evidence) {
@@ -49,32 +88,30 @@ std::optional<Recovery> find_recovery(const Evidence& evidence) {
   Recovery recovery;
   recovery.because = "the steady state was not seen again";
   double candidate = *undone;
+  double longer = 0;  // where `settle` has too few samples: up to here
   for (double at = *undone; at + kSlice <= end + 1e-9; at += kStep) {
     if (auto reason = slice_break(evidence, {at, at + kSlice})) {
       recovery.because = fmt::format("{:.1f} s after the undo {}", at - *undone, *reason);
       candidate = at + kStep;
+      longer = 0;
       recovery.too_few = false;
     }
-    const double settled = candidate + settle;
+    const double settled = std::max(candidate + settle, longer);
     if (at + kSlice < settled - 1e-9) continue;
     // No break for long enough: the whole of it must meet the steady state too, not only its slices.
-    std::string missed;
-    recovery.too_few = true;
-    for (const Expectation& expectation : evidence.playbook().steady_state) {
-      const Finding whole = evidence.hold(expectation, {candidate, settled}, false);
-      if (whole.holds != Holds::yes) missed = whole.because;
-      if (whole.holds == Holds::no) recovery.too_few = false;
-    }
-    if (missed.empty()) {
+    const Shortfall whole = shortfall(evidence, {candidate, settled});
+    recovery.too_few = whole.too_few;
+    if (whole.missed.empty()) {
       recovery.recovered = true;
       recovery.too_few = false;
       recovery.seconds = candidate - *undone;
       recovery.settled_at = settled;
-      recovery.because = fmt::format("the steady state was met again {:.1f} s after the undo, and held for {}", recovery.seconds, show_value(MeasureKind::duration, settle));
+      recovery.because = fmt::format("the steady state was met again {:.1f} s after the undo, and held for {}", recovery.seconds, show_value(MeasureKind::duration, settled - candidate));
       return recovery;
     }
-    recovery.because = missed;
-    candidate += kStep;
+    recovery.because = whole.missed;
+    longer = whole.too_few ? at + kStep + kSlice : 0;
+    if (!whole.too_few) candidate += kStep;
   }
   return recovery;
 }

@@ -12,9 +12,13 @@ struct Recovery {
   bool recovered = false;
   double seconds = 0;       // from the verified undo to the first moment of the steady state that lasted
   double settled_at = 0;    // when `settle` of it had passed (seconds since the start of the run)
-  bool too_few = false;     // not recovered only because the samples cannot say so
+  bool too_few = false;     // not recovered only because the samples cannot say so (kRecoveryResolution)
   std::string because;      // what still breaks the steady state, or that it is back
 };
+
+// Many stretches are tried, and one lucky one must not end it: where `settle` has too few samples to tell the steady state from one that
+// misses it by this much (or by half of what it allows to fail), it takes a longer stretch until there are enough.
+inline constexpr double kRecoveryResolution = 0.1;
 
 // Over what has been recorded so far. Nothing without a verified undo.
 std::optional<Recovery> find_recovery(const Evidence& evidence);

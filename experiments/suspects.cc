@@ -20,21 +20,22 @@ constexpr double kHalfSide = kEachSide / 2;  // two intervals together
 struct Phase {
   std::optional<Measured> success;
   std::optional<Measured> median;
-  std::vector<Counted> latencies;
+  LatencyHistogram timed;
 };
 
 Phase phase_of(const Evidence& evidence, const std::string& probe, Stretch stretch) {
   Phase out;
   out.success = evidence.measure(probe, "success_ratio", stretch);
   out.median = evidence.measure(probe, "latency.p50", stretch);
-  std::map<double, double> counts;
-  for (const Window* window : evidence.windows(probe)) {
-    const double middle = (window->value("from", 0.0) + window->value("to", 0.0)) / 2;
-    const auto latency = window->find("latency");
-    if (middle < stretch.from || middle >= stretch.to || latency == window->end() || !latency->is_array()) continue;
-    for (const Json& pair : *latency) counts[pair.at(0).get<double>()] += pair.at(1).get<double>();  // buckets rise with what is in them
+  for (const Window* window : evidence.windows(probe, stretch)) {
+    if (const auto latency = window->find("latency"); latency != window->end()) out.timed.merge(LatencyHistogram::from_json(*latency));
   }
-  for (const auto& [value, count] : counts) out.latencies.push_back({value, count});
+  return out;
+}
+
+std::vector<Counted> counted(const LatencyHistogram& histogram) {
+  std::vector<Counted> out;
+  for (const Json& pair : histogram.to_json()) out.push_back({pair.at(0).get<double>(), pair.at(1).get<double>()});  // buckets rise with what is in them
   return out;
 }
 
@@ -42,16 +43,23 @@ std::uint64_t failed(const Measured& success) { return success.samples - static_
 
 bool enough(const Phase& phase) { return phase.success && phase.success->samples >= kFewest && phase.success->interval; }
 
-double p_of(const Phase& before, const Phase& after) {
+double p_of_failures(const Phase& before, const Phase& after) {
   if (!enough(before) || !enough(after)) return 1;
-  const double of_failures = fisher_more(failed(*before.success), before.success->samples, failed(*after.success), after.success->samples);
-  const double of_latency = rank_sum_larger(before.latencies, after.latencies);
-  return std::min(1.0, 2 * std::min(of_failures, of_latency));
+  return fisher_more(failed(*before.success), before.success->samples, failed(*after.success), after.success->samples);
+}
+
+double p_of_latency(const Phase& before, const Phase& after) { return !enough(before) || !enough(after) ? 1 : rank_sum_larger(counted(before.timed), counted(after.timed)); }
+
+// Answered well, and in time: the share of it, so that one answer in three that hangs is not hidden by a median that does not.
+Measured in_time(const Phase& phase, Duration late_after) {
+  const std::uint64_t good = phase.success->samples - failed(*phase.success);
+  return ratio(std::min(good, phase.timed.count_at_most(late_after)), phase.success->samples);  // what timed out may have been timed, but is not good
 }
 
 struct Move {
   double failures = 0;       // more of all, 0 to 1
-  double failures_most = 1;  // at the far end
+  double worse_most = 1;     // more of all failed or came late, at the far end
+  double late_after = 0;     // seconds
   double longer = 0;         // seconds, of the median
   bool slower = false;       // by what counts as a move
   bool slower_ruled_out = false;
@@ -60,7 +68,9 @@ struct Move {
 Move move_of(const Phase& before, const Phase& after) {
   Move out;
   out.failures = before.success->value - after.success->value;
-  out.failures_most = before.success->interval(kHalfSide).high - after.success->interval(kHalfSide).low;
+  const Duration late_after = std::chrono::duration_cast<Duration>(before.timed.quantile(0.9) * kRuledOutFactor + std::chrono::duration<double>(kRuledOutSeconds));
+  out.late_after = seconds(late_after);
+  out.worse_most = in_time(before, late_after).interval(kHalfSide).high - in_time(after, late_after).interval(kHalfSide).low;
   if (!after.median) {  // nothing came back to be timed: the failures say it
     out.slower_ruled_out = false;
     return out;
@@ -77,7 +87,7 @@ std::string words_of(const Move& move, const Phase& before, const Phase& after) 
   if (before.median && after.median) {
     out += fmt::format("; the median answer took {}, and {} in the baseline", show_value(MeasureKind::duration, after.median->value), show_value(MeasureKind::duration, before.median->value));
   }
-  return out + fmt::format(" (at most {:.0f} points more fail)", std::max(0.0, 100 * move.failures_most));
+  return out + fmt::format(" (at most {:.0f} points more fail, or take over {})", std::max(0.0, 100 * move.worse_most), show_value(MeasureKind::duration, move.late_after));
 }
 
 void judge_line(SuspectLine& line, const Phase& before, const Phase& after) {
@@ -87,9 +97,15 @@ void judge_line(SuspectLine& line, const Phase& before, const Phase& after) {
   }
   const Move move = move_of(before, after);
   line.because = words_of(move, before, after);
-  if (line.p <= kSuspectLevel && (move.failures >= kMovedFailures || move.slower)) line.word = SuspectWord::moved;
-  else if (move.failures_most <= kRuledOutFailures && move.slower_ruled_out) line.word = SuspectWord::ruled_out;
-  line.evidence = {{"p", line.p}, {"more_failed", move.failures}, {"more_failed_at_most", move.failures_most}, {"median_longer", move.longer}};
+  // Each test speaks for its own size.
+  const bool failed_more = line.p_failures <= kSuspectLevel && move.failures >= kMovedFailures;
+  const bool took_longer = line.p_latency <= kSuspectLevel && move.slower;
+  if (failed_more || took_longer) line.word = SuspectWord::moved;
+  else if (move.worse_most <= kRuledOutFailures && move.slower_ruled_out) line.word = SuspectWord::ruled_out;
+  line.evidence = {{"p", line.p}, {"p_failures", line.p_failures}, {"p_latency", line.p_latency}, {"more_failed", move.failures}};
+  line.evidence["worse_at_most"] = move.worse_most;
+  line.evidence["late_after"] = move.late_after;
+  line.evidence["median_longer"] = move.longer;
   line.evidence["baseline"] = to_json(*before.success);
   line.evidence["fault"] = to_json(*after.success);
   if (before.median) line.evidence["baseline_median"] = to_json(*before.median);
@@ -166,11 +182,14 @@ std::vector<SuspectLine> suspects(const Evidence& evidence) {
     line.probe = name;
     out.push_back(std::move(line));
     phases.emplace_back(phase_of(evidence, name, *baseline), phase_of(evidence, name, *fault));
-    p.push_back(p_of(phases.back().first, phases.back().second));
+    p.push_back(p_of_failures(phases.back().first, phases.back().second));
+    p.push_back(p_of_latency(phases.back().first, phases.back().second));
   }
   const auto corrected = holm(p);
   for (std::size_t i = 0; i < out.size(); ++i) {
-    out[i].p = corrected[i];
+    out[i].p_failures = corrected[2 * i];
+    out[i].p_latency = corrected[2 * i + 1];
+    out[i].p = std::min(out[i].p_failures, out[i].p_latency);
     judge_line(out[i], phases[i].first, phases[i].second);
   }
   return out;

@@ -16,17 +16,20 @@ std::string_view to_string(SuspectWord word);  // "ruled out", "moved", "cannot 
 inline constexpr double kMovedFailures = 0.05;
 inline constexpr double kMovedFactor = 1.5;
 inline constexpr double kMovedSeconds = 0.005;
-// Ruled out: at the far end of a joint 95 % interval it still failed less than this much more, and its median took at most this much longer.
+// Ruled out: at the far end of a joint 95 % interval less than this much more failed or came late (after kRuledOutFactor of the baseline's
+// p90 and kRuledOutSeconds), and the median took at most this much longer.
 inline constexpr double kRuledOutFailures = 0.2;
 inline constexpr double kRuledOutFactor = 2;
 inline constexpr double kRuledOutSeconds = 0.01;
-inline constexpr double kSuspectLevel = 0.05;  // of the whole table, by Holm's correction
+inline constexpr double kSuspectLevel = 0.05;  // of the whole table, by Holm's correction over its two tests a line
 
 struct SuspectLine {
   std::string suspect;  // "database"
   std::string probe;
   SuspectWord word = SuspectWord::cannot_tell;
-  double p = 1;         // that it got no worse, corrected for the number of suspects
+  double p = 1;          // that no more failed and that it answered no later: the smaller of the two, each corrected for all tests of the table
+  double p_failures = 1;
+  double p_latency = 1;
   std::string because;  // what moved and by how much
   Json evidence = Json::object();
 };

@@ -127,6 +127,37 @@ struct Decision {
   std::string because;
 };
 
+// A second in which the tester stood still is little of a run, and much of the fault that it fell into: it is judged over each stretch that
+// something is claimed about, too. A hiccup of fewer logins decides nothing.
+constexpr std::uint64_t kFewestAmiss = 5;
+
+std::optional<std::string> tester_problem(const Playbook& playbook, const Evidence& evidence) {
+  const auto words = [](const std::string& during, const std::string& probe, const std::string& reason) {
+    return fmt::format("{}the load generator of \"{}\" could not keep up: {}", during, probe, reason);
+  };
+  for (const auto& [name, use] : playbook.probes) {
+    if (const auto reason = generator_problem(evidence.windows(name))) return words("", name, *reason);
+  }
+  const auto over = [&](const std::string& probe, Stretch stretch, const std::string& during) -> std::optional<std::string> {
+    const auto windows = evidence.windows(probe, stretch);
+    const auto reason = generator_problem(windows);
+    const GeneratorHealth health = generator_health(windows);
+    if (!reason || health.late + health.not_sent < kFewestAmiss) return std::nullopt;
+    return words("during " + during + " ", probe, *reason);
+  };
+  for (const Expectation& expectation : playbook.hypothesis) {
+    const auto stretch = expectation.probe.empty() ? std::nullopt : evidence.span(expectation);
+    auto problem = stretch ? over(expectation.probe, *stretch, expectation.over()) : std::nullopt;
+    if (problem) return problem;
+  }
+  const auto recovery = evidence.span(Span::recovery);
+  for (const Expectation& expectation : playbook.steady_state) {
+    auto problem = recovery ? over(expectation.probe, *recovery, "recovery") : std::nullopt;
+    if (problem) return problem;
+  }
+  return std::nullopt;
+}
+
 std::optional<Decision> not_a_fair_run(const Playbook& playbook, const Run& run, const Json& faults, const std::vector<Finding>& gate) {
   if (!run.residue.empty()) return Decision{Outcome::residue, "an undo was refused or failed: " + run.residue.front().value("because", "")};
   if (run.stop) {
@@ -136,9 +167,7 @@ std::optional<Decision> not_a_fair_run(const Playbook& playbook, const Run& run,
     if (kind == "not_steady") return Decision{Outcome::inconclusive, because};
     return Decision{Outcome::invalid, because};
   }
-  for (const auto& [name, use] : playbook.probes) {
-    if (const auto reason = generator_problem(run.evidence.windows(name))) return Decision{Outcome::invalid, fmt::format("the load generator of \"{}\" could not keep up: {}", name, *reason)};
-  }
+  if (const auto problem = tester_problem(playbook, run.evidence)) return Decision{Outcome::invalid, *problem};
   for (const Json& fault : faults) {
     if (!fault["effect"].value("bites", false)) return Decision{Outcome::invalid, fmt::format("{} did not bite: {}", fault.value("fault", ""), fault["effect"].value("because", ""))};
   }

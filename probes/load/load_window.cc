@@ -69,7 +69,7 @@ std::optional<Measured> success_rate(const Windows& windows) {
   if (span <= 0) return std::nullopt;
   const std::uint64_t sent = sent_rightly(windows);
   const std::uint64_t ok = sum(windows, "counts", "ok");
-  if (sent == 0) return counted(MeasureKind::rate, static_cast<double>(ok) / span, ok);
+  if (sent == 0) return std::nullopt;
   const double per_second = static_cast<double>(sent) / span;
   const Measured share = ratio(ok, sent);
   Measured out = counted(MeasureKind::rate, share.value * per_second, sent);

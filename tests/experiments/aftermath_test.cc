@@ -11,13 +11,13 @@ namespace {
 const Json kLoginsOnly = {{"probes", {{"shares", nullptr}, {"base", nullptr}, {"one", nullptr}}}, {"targets", {{"balancer", nullptr}}}};
 
 // 10 s of baseline, 10 s of fault, 30 s of recovery with these chances.
-Evidence after_fault(const Playbook& playbook, const std::function<double(double after)>& success, double rate_after = 100) {
+Evidence after_fault(const Playbook& playbook, const std::function<double(double after)>& success, double rate_after = 100, double rate_before = 100) {
   Evidence evidence(playbook);
   Rng rng(5);
   phase(evidence, 0, "baseline");
-  add_load(evidence, "login", 0, 10, 100, [](double) { return Truth{}; }, rng);
+  add_load(evidence, "login", 0, 10, rate_before, [](double) { return Truth{}; }, rng);
   phase(evidence, 10, "fault");
-  add_load(evidence, "login", 10, 20, 100, [](double) { return Truth{0.2}; }, rng);
+  add_load(evidence, "login", 10, 20, rate_before, [](double) { return Truth{0.2}; }, rng);
   phase(evidence, 20, "revert");
   evidence.add({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
   phase(evidence, 20, "recovery");
@@ -96,4 +96,66 @@ TEST_CASE("the rebalance half-life is when the shares have come half of the way 
   untouched.add({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
   phase(untouched, 20, "recovery");
   CHECK_FALSE(rebalance(untouched).has_value());
+}
+
+TEST_CASE("a drift of half a point where fifty are missing is not on its way", "[aftermath]") {
+  const Playbook playbook = made_playbook(kLoginsOnly);
+  int login = 0;
+  const Unrecovered why = why_unrecovered(after_fault(playbook, [&](double after) { return ++login % 1000 < 500 + static_cast<int>(after / 5) ? 1 : 0; }, 1000, 1000));
+  INFO(why.because);
+  CHECK(why.kind == "metastable");
+}
+
+TEST_CASE("a login more or less at the end of a stretch is no other load", "[aftermath]") {
+  const Playbook playbook = made_playbook(kLoginsOnly);
+  CHECK(why_unrecovered(after_fault(playbook, [](double) { return 0; }, 1.78, 2)).kind == "metastable");
+  CHECK(why_unrecovered(after_fault(playbook, [](double) { return 0; }, 1.2, 2)).kind.empty());
+}
+
+TEST_CASE("too few logins after the fault are neither late nor metastable", "[aftermath]") {
+  const Playbook playbook = made_playbook(kLoginsOnly);
+  const Unrecovered why = why_unrecovered(after_fault(playbook, [](double) { return 0.9; }, 1, 1));
+  CHECK(why.kind.empty());
+  CHECK(why.because.find("too few samples") != std::string::npos);
+}
+
+TEST_CASE("a balancer that deals at random has not moved its shares", "[aftermath]") {
+  const Playbook playbook = made_playbook();
+  int moved = 0;
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    Evidence evidence(playbook);
+    Rng rng(seed);
+    const auto at_random = [&](double) {  // 6/s
+      std::vector<int> out(3);
+      for (int i = 0; i < 3; ++i) ++out[rng.below(3)];
+      return out;
+    };
+    phase(evidence, 0, "baseline");
+    add_shares(evidence, 0, 10, at_random);
+    phase(evidence, 10, "fault");
+    add_shares(evidence, 10, 20, at_random);
+    phase(evidence, 20, "revert");
+    evidence.add({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
+    phase(evidence, 20, "recovery");
+    add_shares(evidence, 20, 50, at_random);
+    moved += rebalance(evidence) ? 1 : 0;
+  }
+  CHECK(moved <= 1);
+}
+
+TEST_CASE("of too few sessions no half-life is told", "[aftermath]") {
+  const Playbook playbook = made_playbook();
+  Evidence evidence(playbook);
+  phase(evidence, 0, "baseline");
+  add_shares(evidence, 0, 10, [](double) { return std::vector<int>{2, 2, 2}; });
+  phase(evidence, 10, "fault");
+  add_shares(evidence, 10, 20, [](double) { return std::vector<int>{6, 0, 0}; });
+  phase(evidence, 20, "revert");
+  evidence.add({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
+  phase(evidence, 20, "recovery");
+  add_shares(evidence, 20, 50, [](double t) { return t == std::floor(t) && static_cast<int>(t) % 5 == 0 ? std::vector<int>{1, 1, 1} : std::vector<int>{0, 0, 0}; });
+  const auto found = rebalance(evidence);
+  REQUIRE(found);
+  CHECK_FALSE(found->half_life.has_value());
+  CHECK(found->because.find("too few sessions") != std::string::npos);
 }

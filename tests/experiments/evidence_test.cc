@@ -85,3 +85,32 @@ TEST_CASE("a fault is named by its type where there is one of it; two need names
   CHECK_FALSE(two.playbook);
   CHECK(two.diagnostics.text("p").find("\"process.pause\" is more than one of the faults") != std::string::npos);
 }
+
+TEST_CASE("the longest of five logins is no promise", "[evidence]") {
+  const Playbook playbook = made_playbook({{"hypothesis", Json::array({{{"measure", "login.latency.max"}, {"at_most", "1s"}}})}});
+  CHECK(finding_of(playbook, 0.25, {}, {}).evidence["samples"] == 5);
+  CHECK(finding_of(playbook, 0.25, {}, {}).holds == Holds::unknown);
+  CHECK(finding_of(playbook, 0.25, {}, {1, 3}).holds == Holds::no);  // that one took longer was seen
+  CHECK(finding_of(playbook, 2, {}, {}).holds == Holds::yes);
+}
+
+TEST_CASE("where nothing was sent there is no rate, not one of zero", "[evidence]") {
+  const Playbook playbook = made_playbook();
+  Evidence evidence(playbook);
+  LoadWindow window;
+  window.to = 0.25;
+  window.scheduled = window.ended = 40;
+  window.counts[kNotSent] = 40;
+  evidence.add({{"t", 0.25}, {"event", "window"}, {"probe", "login"}, {"window", to_json(window)}});
+  CHECK_FALSE(evidence.measure("login", "rate", {0, 1}).has_value());
+  CHECK(evidence.measure("login", "not_sent", {0, 1})->value == 40);
+}
+
+TEST_CASE("a fault may not be named as a phase is, which \"during\" would mean", "[evidence]") {
+  for (const char* name : {"run", "fault", "baseline", "recovery"}) {
+    const auto result = read_playbook(Json{{"playbook", 1}, {"title", "t"}, {"targets", {{"one", {{"type", "process"}, {"pid", "1"}}}}},
+                                           {"faults", Json::array({{{"fault", "process.pause"}, {"target", "one"}, {"for", "9s"}, {"name", name}}})}}.dump(), PlaybookOptions{});
+    CHECK_FALSE(result.playbook);
+    CHECK(result.diagnostics.text("p").find(std::string("\"") + name + "\" is a phase of every run; give the fault another name") != std::string::npos);
+  }
+}

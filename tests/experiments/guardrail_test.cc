@@ -58,6 +58,51 @@ TEST_CASE("a system exactly at the bound is not aborted by chance", "[guardrail]
   CHECK(false_aborts(40, 20, "1s") == 0);  // at the stated 0.1 %, this fails once in 25 runs of chance; the seeds are fixed
 }
 
+TEST_CASE("a guardrail relative to a baseline too short to bound its p99 stops an outage all the same", "[guardrail]") {
+  Json changes = guarded("50%", "3s");
+  changes["abort_when"] = Json::array({{{"measure", "login.latency.p99"}, {"above", "3x baseline"}, {"for", "3s"}}});
+  const Playbook playbook = made_playbook(changes);
+  const auto stops = [&](double factor) {
+    Evidence evidence(playbook);
+    GuardrailWatch watch(playbook.abort_when[0], std::chrono::seconds(20));
+    Rng rng(9);
+    phase(evidence, 0, "baseline");
+    add_load(evidence, "login", 0, 10, 30, [](double) { return Truth{}; }, rng);  // 300 logins; it takes 368
+    phase(evidence, 10, "fault");
+    for (double t = 10; t < 20; t += 0.25) {
+      add_load(evidence, "login", t, t + 0.25, 30, [&](double) { return Truth{1, 0.02 * factor}; }, rng);
+      if (watch.look(evidence, *evidence.span(Span::fault))) return true;
+    }
+    return false;
+  };
+  CHECK(stops(10));
+  CHECK_FALSE(stops(1));
+}
+
+TEST_CASE("a bound that was measured takes half of the false-abort probability", "[guardrail]") {
+  Playbook playbook = made_playbook(guarded("50%", "3s"));
+  const double fixed = GuardrailWatch(playbook.abort_when[0], std::chrono::seconds(20)).level();
+  playbook.abort_when[0].breach.bounds[0].relative_to_baseline = true;
+  CHECK(GuardrailWatch(playbook.abort_when[0], std::chrono::seconds(20)).level() == Approx(fixed / 2));
+}
+
+TEST_CASE("a suspect that hangs does not blind the guardrail on the logins", "[guardrail]") {
+  Json changes = guarded("50%", "3s");
+  changes.erase("probes");
+  changes.erase("targets");
+  const Playbook playbook = made_playbook(changes);
+  Evidence evidence(playbook);
+  GuardrailWatch watch(playbook.abort_when[0], std::chrono::seconds(20));
+  Rng rng(4);
+  phase(evidence, 0, "baseline");
+  add_load(evidence, "base", 0, 10, 10, [](double) { return Truth{}; }, rng);  // and no window after that
+  phase(evidence, 10, "fault");
+  add_load(evidence, "login", 10, 15, 100, [](double) { return Truth{0.1}; }, rng);
+  CHECK(evidence.complete_until() == 0);
+  CHECK(evidence.complete_until("login") == 15);
+  CHECK(watch.look(evidence, *evidence.span(Span::fault)));
+}
+
 TEST_CASE("the false-abort probability of a guardrail, measured", "[.campaign]") {
   const char* wanted = std::getenv("CAPSIZE_CAMPAIGN");
   const std::uint64_t runs = wanted == nullptr ? 2000 : std::strtoull(wanted, nullptr, 10);

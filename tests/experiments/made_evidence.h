@@ -37,10 +37,14 @@ inline void phase(Evidence& evidence, double t, const char* name) { evidence.add
 struct Truth {
   double success = 1;
   double takes = 0.02;
+  double spread = 1;      // of what it takes
+  double sent_late = 50e-6;
 };
 
-inline void add_load(Evidence& evidence, const std::string& probe, double from, double to, double rate, const std::function<Truth(double t)>& truth, Rng& rng) {
+inline std::vector<Json> load_events(const std::string& probe, double from, double to, double rate, const std::function<Truth(double t)>& truth, Rng& rng) {
   constexpr double kWindow = 0.25;
+  const auto duration = [](double value) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value)); };
+  std::vector<Json> out;
   for (int i = 0; from + i * kWindow < to - 1e-9; ++i) {
     LoadWindow window;
     window.from = from + i * kWindow;
@@ -52,11 +56,16 @@ inline void add_load(Evidence& evidence, const std::string& probe, double from, 
       const Truth now = truth(window.from);
       const bool good = rng.chance(now.success);
       ++window.counts[bucket_of(good ? Answer::ok : Answer::denied)];
-      if (good) window.latency.record(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(now.takes * (0.5 + rng.uniform()))));
-      window.send_late.record(std::chrono::microseconds(50));
+      if (good) window.latency.record(duration(now.takes * (1 - now.spread / 2 + now.spread * rng.uniform())));
+      window.send_late.record(duration(now.sent_late));
     }
-    evidence.add({{"t", window.to}, {"event", "window"}, {"probe", probe}, {"window", to_json(window)}});
+    out.push_back({{"t", window.to}, {"event", "window"}, {"probe", probe}, {"window", to_json(window)}});
   }
+  return out;
+}
+
+inline void add_load(Evidence& evidence, const std::string& probe, double from, double to, double rate, const std::function<Truth(double t)>& truth, Rng& rng) {
+  for (const Json& event : load_events(probe, from, to, rate, truth, rng)) evidence.add(event);
 }
 
 inline void add_shares(Evidence& evidence, double from, double to, const std::function<std::vector<int>(double t)>& sessions) {

@@ -1,5 +1,6 @@
 #include "experiments/power.h"
 
+#include "tests/experiments/made_evidence.h"
 #include "tests/experiments/test_catalogs.h"
 
 using namespace capsize;
@@ -60,4 +61,47 @@ TEST_CASE("check warns of an expectation that its samples cannot tell, with the 
   CHECK(warned("10/s", "30s", {{"measure", "login.latency.p99"}, {"at_most", "1s"}}) ==
         Said{"/hypothesis/0/at_most: at 10/s for 30s there are 300 samples, which cannot bound login.latency.p99 from above: it cannot be shown to hold; it takes 368: raise the rate, or let it last 37s"});
   CHECK(warned("4/s", "5s", {{"measure", "login.wrongly_accepted"}, {"at_most", 0}}).size() == 1);
+}
+
+TEST_CASE("of logins with a wrong password none counts: what is missing is missing of the rest", "[power]") {
+  const Playbook playbook = test::made_playbook({{"probes", {{"login", {{"rate", "4/s"}, {"wrong_password_share", "50%"}}}}}});
+  const ProbeType& type = *find_probe("login.http");
+  const auto warning = power_warning(playbook, type, *find_measure(type, "success_ratio"), playbook.hypothesis[0], playbook.hypothesis[0].bounds[0]);
+  REQUIRE(warning);
+  CHECK(warning->fact == "at 4/s for 20s there are 40 samples, which cannot show at_least 95%, even if none is amiss");
+  CHECK(warning->remedy == "it takes 72: raise the rate, or let it last 36s");
+}
+
+TEST_CASE("check warns of too few samples for a rate, and for a quantile against a baseline that is in doubt too", "[power]") {
+  Json playbook = test::good_playbook();
+  const auto warned = [&](const char* rate, Json hypothesis) {
+    playbook["probes"]["login"]["rate"] = rate;
+    playbook["hypothesis"] = Json::array({std::move(hypothesis)});
+    return test::said(test::read(playbook));
+  };
+  using Said = std::vector<std::string>;
+  CHECK(warned("13/s", {{"measure", "login.latency.p99"}, {"at_most", "1s"}}).empty());
+  CHECK(warned("13/s", {{"measure", "login.latency.p99"}, {"at_most", "2x baseline"}}) ==
+        Said{"/hypothesis/0/at_most: at 13/s for 30s there are 390 samples, which cannot bound login.latency.p99 from above: it cannot be shown to hold; it takes 436: raise the rate, or let it last 34s"});
+  CHECK(warned("0.5/s", {{"measure", "login.rate"}, {"at_least", "0.4/s"}}).size() == 1);
+}
+
+TEST_CASE("check warns of a guardrail that can never stop the run", "[power]") {
+  Json playbook = test::good_playbook();
+  const auto warned = [&](const char* rate, Json guardrail) {
+    playbook["probes"]["login"]["rate"] = rate;
+    playbook["abort_when"] = Json::array({std::move(guardrail)});
+    playbook["hypothesis"] = Json::array({{{"measure", "recovery_time"}, {"at_most", "10s"}}});
+    const auto result = test::read(playbook);
+    CHECK(result.playbook);
+    return test::said(result);
+  };
+  using Said = std::vector<std::string>;
+  CHECK(warned("100/s", {{"measure", "login.success_ratio"}, {"below", "50%"}}).empty());
+  CHECK(warned("100/s", {{"measure", "login.success_ratio"}, {"below", "50%"}, {"for", "40s"}}) ==
+        Said{"/abort_when/0: it has to last for 40s, and the faults are over after 30s: it never stops the run; make \"for\" shorter"});
+  const Said never = {"/abort_when/0: at 10/s for 30s even the worst there can be cannot be told from chance: it never stops the run; raise the rate, or write a bound that is easier to be beyond"};
+  CHECK(warned("10/s", {{"measure", "login.success_ratio"}, {"below", "1%"}}) == never);
+  CHECK(warned("10/s", {{"measure", "login.success_ratio"}, {"at_most", "0%"}}) == never);
+  CHECK(warned("10/s", {{"measure", "login.success_ratio"}, {"below", "20%"}}).empty());
 }

@@ -79,3 +79,37 @@ TEST_CASE("Fisher's test and the rank test, against known values", "[suspects]")
   CHECK(rank_sum_larger(low, low) == Approx(0.5).margin(0.03));
   CHECK(rank_sum_larger(high, low) > 0.999);
 }
+
+namespace {
+
+// The word on the database, with these answers in 10 s of baseline and 20 s of fault.
+SuspectLine line_of(double rate, const std::function<Truth(double)>& before, const std::function<Truth(double)>& during) {
+  const Playbook playbook = made_playbook({{"probes", {{"one", nullptr}}}});
+  Evidence evidence(playbook);
+  Rng rng(7);
+  phase(evidence, 0, "baseline");
+  add_load(evidence, "base", 0, 10, rate, before, rng);
+  phase(evidence, 10, "fault");
+  add_load(evidence, "base", 10, 30, rate, during, rng);
+  phase(evidence, 30, "revert");
+  return suspects(evidence).at(0);
+}
+
+}  // namespace
+
+TEST_CASE("a suspect that is late for 30 % of its answers is not ruled out, though its median is the same", "[suspects]") {
+  int asked = 0;
+  const SuspectLine line = line_of(10, [](double) { return Truth{}; }, [&](double) { return Truth{1, ++asked % 10 < 3 ? 1.0 : 0.02}; });
+  CHECK(to_string(line.word) == "cannot tell");
+  CHECK(line.evidence["worse_at_most"].get<double>() > 0.3);
+  CHECK(line.evidence["more_failed"] == 0);
+}
+
+TEST_CASE("each test of a suspect speaks for its own size: a few failures by chance and a hair later are no move", "[suspects]") {
+  int asked = 0;
+  const SuspectLine line = line_of(2, [](double) { return Truth{1, 0.02, 0}; }, [&](double) { return Truth{++asked % 13 == 0 ? 0.0 : 1.0, 0.027, 0}; });
+  CHECK(line.evidence["more_failed"].get<double>() > kMovedFailures);
+  CHECK(line.p_latency < 1e-6);
+  CHECK(line.p_failures > 0.2);
+  CHECK(line.word != SuspectWord::moved);
+}

@@ -42,10 +42,12 @@ struct CampaignLimits {
   double steady_success = 0.97;
 };
 
-// What a judge who knows everything would say. Near a limit, closer than the documented effect size, nothing is promised.
+// What a judge who knows everything would say; of a tester that cannot keep up, or of 20 logins, that is nothing. Near a limit, closer than
+// the documented effect size, nothing is promised.
 struct CampaignTruth {
   Outcome outcome = Outcome::held;
   bool near = false;
+  bool unknowable = false;
 };
 
 struct CampaignRun {
@@ -59,6 +61,7 @@ CampaignRun run_campaign_system(const CampaignSystem& system);
 
 struct CampaignScore {
   std::uint64_t systems = 0;
+  std::uint64_t not_held = 0, not_refuted = 0, not_unrecovered = 0;  // at the effect size or beyond it: those a wrong one could be said of
   std::uint64_t wrong_held = 0, wrong_refuted = 0, wrong_unrecovered = 0, wrong_invalid = 0;  // at the effect size or beyond it
   std::uint64_t near = 0, near_wrong_held = 0, near_wrong_refuted = 0;                        // closer to a limit
   std::uint64_t right = 0, inconclusive = 0;

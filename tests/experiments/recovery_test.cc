@@ -1,0 +1,68 @@
+#include "experiments/recovery.h"
+
+#include "tests/experiments/made_evidence.h"
+
+using namespace capsize;
+using namespace capsize::test;
+
+namespace {
+
+Json steady(Json expectation) {
+  return {{"probes", {{"shares", nullptr}, {"base", nullptr}, {"one", nullptr}}}, {"targets", {{"balancer", nullptr}}}, {"steady_state", Json::array({std::move(expectation)})}};
+}
+
+const Json kSuccess = {{"measure", "login.success_ratio"}, {"at_least", "95%"}};
+
+// After 40 s like this. `settle` is 5 s.
+Recovery recovery_of(const Playbook& playbook, double rate, const std::function<Truth(double after)>& truth, std::uint64_t seed = 1) {
+  Evidence evidence(playbook);
+  Rng rng(seed);
+  evidence.add({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
+  phase(evidence, 20, "recovery");
+  add_load(evidence, "login", 20, 60, rate, [&](double t) { return truth(t - 20); }, rng);
+  return find_recovery(evidence).value();
+}
+
+}  // namespace
+
+TEST_CASE("a system stuck below its steady state is not called recovered for one lucky stretch of a few logins", "[recovery]") {
+  const Playbook playbook = made_playbook(steady(kSuccess));
+  for (const double rate : {4.0, 20.0}) {
+    int recovered = 0;
+    for (std::uint64_t seed = 1; seed <= 50; ++seed) recovered += recovery_of(playbook, rate, [](double) { return Truth{0.85}; }, seed).recovered ? 1 : 0;
+    INFO(rate << "/s");
+    CHECK(recovered == 0);
+  }
+}
+
+TEST_CASE("recovered is dated from where the steady state began, however long it takes to be sure", "[recovery]") {
+  const Playbook playbook = made_playbook(steady(kSuccess));
+  const auto back = [](double after) { return Truth{after < 4 ? 0.2 : 1}; };
+  const Recovery fast = recovery_of(playbook, 100, back);
+  CHECK(fast.recovered);
+  CHECK(fast.seconds == Approx(4).margin(1));
+  CHECK(fast.settled_at == Approx(20 + fast.seconds + 5));
+  const Recovery slow = recovery_of(playbook, 20, back);
+  CHECK(slow.recovered);
+  CHECK(slow.seconds == Approx(4).margin(1));
+  CHECK(slow.settled_at > 20 + slow.seconds + 7);  // 100 logins in 5 s are too few
+}
+
+TEST_CASE("too few logins to tell the steady state from one missed by ten points are neither well nor not", "[recovery]") {
+  const Playbook playbook = made_playbook(steady(kSuccess));
+  const Recovery few = recovery_of(playbook, 3, [](double) { return Truth{}; });
+  CHECK_FALSE(few.recovered);
+  CHECK(few.too_few);
+  CHECK(few.because.find("too few samples") != std::string::npos);
+  const Recovery bad = recovery_of(playbook, 3, [](double) { return Truth{0}; });
+  CHECK_FALSE(bad.recovered);
+  CHECK_FALSE(bad.too_few);
+}
+
+TEST_CASE("a quantile of the steady state wants enough logins too, what is merely counted does not", "[recovery]") {
+  const Playbook quantile = made_playbook(steady({{"measure", "login.latency.p90"}, {"at_most", "100ms"}}));
+  CHECK(recovery_of(quantile, 3, [](double) { return Truth{}; }).too_few);
+  CHECK(recovery_of(quantile, 100, [](double) { return Truth{}; }).recovered);
+  const Playbook counted = made_playbook(steady({{"measure", "login.wrongly_accepted"}, {"at_most", 0}}));
+  CHECK(recovery_of(counted, 10, [](double) { return Truth{}; }).recovered);
+}
