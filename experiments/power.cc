@@ -27,12 +27,13 @@ double as_lower(bool wants_much, double limit) { return wants_much ? limit : 1 -
 
 // The most successes of n whose whole interval still lies below the limit; nothing where even none of them does.
 std::optional<std::uint64_t> most_that_refute(double limit, std::uint64_t n) {
-  if (clopper_pearson(0, n).high >= limit) return std::nullopt;
+  // The interval of k ends below the limit where so few as k are less likely than kEachSide at the limit: no root to find.
+  if (at_most(0, n, limit) >= kEachSide) return std::nullopt;
   std::uint64_t good = 0;
   std::uint64_t bad = n;  // all of n have the interval's end at 1, which is below no limit
   while (bad - good > 1) {
     const std::uint64_t middle = good + (bad - good) / 2;
-    (clopper_pearson(middle, n).high < limit ? good : bad) = middle;
+    (at_most(middle, n, limit) < kEachSide ? good : bad) = middle;
   }
   return good;
 }
@@ -89,6 +90,11 @@ std::optional<double> ratio_resolution(bool wants_much, double limit, std::uint6
     (at_most(*most, samples, lower - middle) >= kPower ? large : small) = middle;
   }
   return large;
+}
+
+bool tells(double limit, double move, std::uint64_t samples) {
+  const auto most = samples == 0 || limit <= 0 ? std::nullopt : most_that_refute(limit, samples);
+  return most && at_most(*most, samples, limit - move) >= kPower;
 }
 
 bool can_be_held(bool wants_much, double limit, std::uint64_t samples) { return clopper_pearson(samples, samples).low >= as_lower(wants_much, limit); }

@@ -19,11 +19,14 @@ inline constexpr double kCoarseResolution = 0.03;
 // `wants_much`: the bound is a lower one.
 std::optional<double> ratio_resolution(bool wants_much, double limit, std::uint64_t samples);
 
+// Whether a drop of `move` below a lower `limit` is told from none: whether the resolution is as fine as that, at a fraction of the work.
+bool tells(double limit, double move, std::uint64_t samples);
+
 // Whether a ratio can be shown to meet `limit` at all: that is, when every one of the samples is as it should be.
 bool can_be_held(bool wants_much, double limit, std::uint64_t samples);
 std::uint64_t samples_to_hold(bool wants_much, double limit);
 
-// How many samples it takes until a quantile has an upper end: p99 needs 368; 436 against a baseline, which is in doubt as well.
+// How many samples it takes until a quantile has an upper end: p99 needs 368; 437 against a baseline, which is in doubt as well.
 std::uint64_t samples_to_bound(double quantile, double each_side = kEachSide);
 
 // 0.99 of "latency.p99"; nothing for what is no quantile.

@@ -54,8 +54,7 @@ bool enough_to_tell(const Evidence& evidence, const Expectation& expectation, St
     const bool much = bound.comparison == Comparison::at_least || bound.comparison == Comparison::above;
     const double lower = quantile ? (much ? 1 - *quantile : *quantile) : much ? bound.value : 1 - bound.value;
     if (lower <= 0) continue;  // met by all
-    const auto size = ratio_resolution(true, lower, measured->samples);
-    if (!size || *size > std::max(kRecoveryResolution, (1 - lower) / 2)) return false;
+    if (!tells(lower, std::max(kRecoveryResolution, (1 - lower) / 2), measured->samples)) return false;
   }
   return true;
 }

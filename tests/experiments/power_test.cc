@@ -27,6 +27,8 @@ TEST_CASE("the resolution keeps its promise: so large a drop is refuted 99 times
         return seen / 400.0;
       };
       INFO(limit << " of " << samples << ": " << size);
+      CHECK(tells(limit, size * 1.001, samples));
+      CHECK_FALSE(tells(limit, size * 0.999, samples));
       CHECK(refuted(limit - size) >= 0.97);
       CHECK(refuted(limit - size / 2) < 0.95);
       CHECK(refuted(limit) <= 0.05);
@@ -82,7 +84,7 @@ TEST_CASE("check warns of too few samples for a rate, and for a quantile against
   using Said = std::vector<std::string>;
   CHECK(warned("13/s", {{"measure", "login.latency.p99"}, {"at_most", "1s"}}).empty());
   CHECK(warned("13/s", {{"measure", "login.latency.p99"}, {"at_most", "2x baseline"}}) ==
-        Said{"/hypothesis/0/at_most: at 13/s for 30s there are 390 samples, which cannot bound login.latency.p99 from above: it cannot be shown to hold; it takes 436: raise the rate, or let it last 34s"});
+        Said{"/hypothesis/0/at_most: at 13/s for 30s there are 390 samples, which cannot bound login.latency.p99 from above: it cannot be shown to hold; it takes 437: raise the rate, or let it last 34s"});
   CHECK(warned("0.5/s", {{"measure", "login.rate"}, {"at_least", "0.4/s"}}).size() == 1);
 }
 
