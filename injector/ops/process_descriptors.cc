@@ -51,7 +51,8 @@ std::optional<TcpEnd> sole_listener(int pid, const OpenFiles& files, const ProcF
   for (const int other : proc.pids()) {
     if (other == pid) continue;
     const OpenFiles held = proc.open_files(other);
-    if ((held.error != 0 && !held.gone()) || held.partly) return std::nullopt;  // it might be another that accepts
+    if (held.error != 0 && !held.gone()) return std::nullopt;  // it might be another that accepts
+    // So might one of which only the numbers are seen, as process 1 of a container whose root has fewer privileges: what it accepts counts as accepted.
     std::erase_if(candidates, [&](const auto& one_of) { return held.holds_socket(one_of.first); });
   }
   // More sockets at one address (SO_REUSEPORT) may be others'.
