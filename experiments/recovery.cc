@@ -109,7 +109,7 @@ std::optional<Recovery> find_recovery(const Evidence& evidence) {
       return recovery;
     }
     recovery.because = whole.missed;
-    longer = whole.too_few ? at + kStep + kSlice : 0;
+    longer = whole.too_few ? at + 2 * kSlice : 0;  // a second more: looking oftener tells no more
     if (!whole.too_few) candidate += kStep;
   }
   return recovery;
