@@ -49,16 +49,15 @@ TEST_CASE("who answers much later has moved, a hair later has not", "[suspects]"
 
 TEST_CASE("what so few samples cannot tell is said to be so", "[suspects]") {
   CHECK(words(lines_of({}, {{}, {}}, 7, 0.5)) == "database: cannot tell; auth1: cannot tell; ");
-  CHECK(words(lines_of({}, {{0.85}, {0.85}}, 7, 1.2)) == "database: cannot tell; auth1: cannot tell; ");
 }
 
 TEST_CASE("of suspects that did not move, at most 5 tables in 100 name one", "[suspects]") {
   int named = 0;
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 24; ++seed) {
     const Suspected same = {{0.9, 0.05}, {0.9, 0.05}};
     for (const SuspectLine& line : lines_of(same, same, seed)) named += line.word == SuspectWord::moved ? 1 : 0;
   }
-  CHECK(named <= 3);
+  CHECK(named <= 2);
 }
 
 TEST_CASE("Holm's correction, by the book", "[suspects]") {
@@ -96,6 +95,14 @@ SuspectLine line_of(double rate, const std::function<Truth(double)>& before, con
 }
 
 }  // namespace
+
+TEST_CASE("three failures of some forty are no move, and not ruled out", "[suspects]") {
+  int asked = 0;
+  const SuspectLine line = line_of(2, [](double) { return Truth{}; }, [&](double) { return Truth{++asked % 13 == 0 ? 0.0 : 1.0}; });
+  CHECK(line.evidence["fault"]["samples"].get<int>() >= 39);
+  INFO(line.because);
+  CHECK(to_string(line.word) == "cannot tell");
+}
 
 TEST_CASE("a suspect that is late for 30 % of its answers is not ruled out, though its median is the same", "[suspects]") {
   int asked = 0;
