@@ -136,7 +136,7 @@ TEST_CASE("a value of --set takes the type of the variable, and an offer fills i
   json["title"] = "Of ${pid}";
   json["probes"]["login"] = {{"probe", "login.http"}, {"url", "${url}"}, {"users", "${users}"}, {"headers", "${headers}"}, {"rate", "${rate}"}};
   PlaybookOptions options = test::options();
-  options.set = {{"users", "70"}, {"headers", "x: y,z: w"}, {"rate", "40/s"}};
+  options.set = {{"users", "70"}, {"headers", "x: y,z: w"}, {"rate", "400/s"}};
   options.offer = {{"rate", "99/s"}, {"url", "http://127.0.0.1:1/"}, {"socket", "/elsewhere"}, {"pid", 77}};
   const PlaybookResult result = read(json, options);
   CHECK(said(result) == std::vector<std::string>{});
@@ -144,7 +144,7 @@ TEST_CASE("a value of --set takes the type of the variable, and an offer fills i
   const Json& params = result.playbook->probes.at("login").params;
   CHECK(params["users"] == 70);
   CHECK(params["headers"] == Json{"x: y", "z: w"});
-  CHECK(params["rate"] == "40/s");
+  CHECK(params["rate"] == "400/s");
   CHECK(params["url"] == "http://127.0.0.1:1/");
   CHECK(result.playbook->as_run["variables"]["users"] == 70);
   CHECK(result.playbook->title == "Of 77");
