@@ -74,12 +74,13 @@ std::vector<Row> rows() {
   };
 }
 
-// Nobody may be left who cleans up: the runner would, and the guard stands still from before the agent's end to its own.
+// Nobody may be left who cleans up: guard and agent stand still until all are dead, for each would see another's end and begin to undo.
 void kill_all(const Spawned& runner, const Json& run) {
-  runner.signal(SIGKILL);
   const int agent = run.at("agent").at("pid");
   const int guard = run.at("guard").at("pid");
   REQUIRE(::kill(guard, SIGSTOP) == 0);
+  REQUIRE(::kill(agent, SIGSTOP) == 0);
+  runner.signal(SIGKILL);
   ::kill(agent, SIGKILL);
   ::kill(guard, SIGKILL);
 }
