@@ -24,12 +24,9 @@ constexpr double kShareChance = 0.01;    // how often chance is taken for a dist
 double scheduled_per_second(const Evidence& evidence, const std::string& probe, Stretch stretch) {
   double logins = 0;
   double span = 0;
-  for (const Window* window : evidence.windows(probe)) {
-    const double from = window->value("from", 0.0);
-    const double to = window->value("to", 0.0);
-    if ((from + to) / 2 < stretch.from || (from + to) / 2 >= stretch.to) continue;
+  for (const Window* window : evidence.windows(probe, stretch)) {
     logins += window->value("scheduled", 0.0);
-    span += to - from;
+    span += window->value("to", 0.0) - window->value("from", 0.0);
   }
   return span > 0 ? logins / span : 0;
 }

@@ -104,7 +104,7 @@ std::string load_words(const Json& playbook) {
   const Json& probes = member(playbook, "probes");
   for (const auto& [name, use] : probes.items()) {
     const std::string rate = text_of(use, "rate");
-    if (rate.empty()) continue;
+    if (rate.empty() || member(use, "suspect").is_string()) continue;  // suspects are asked beside the load
     const bool logins = text_of(use, "probe").starts_with("login");
     const std::size_t per = rate.find('/');
     out += fmt::format("{}{} {}{}", out.empty() ? "" : " and ", per == std::string::npos ? rate : rate.substr(0, per), logins ? "logins" : "requests (" + name + ")", per == std::string::npos ? "" : rate.substr(per));
