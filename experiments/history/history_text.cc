@@ -70,7 +70,7 @@ std::string counts(const std::vector<RunRecord>& runs) {
 
 std::string show(const PlaybookHistory& history, std::size_t shown) {
   const RunRecord& last = history.runs.back();
-  std::string out = fmt::format("{}  {}\n  the last {} run{}: {}\n\n", printable(history.playbook), printable(last.title), history.runs.size(), history.runs.size() == 1 ? "" : "s", counts(history.runs));
+  std::string out = fmt::format("{}  {}\n  {}: {}\n\n", printable(history.playbook), printable(last.title), history.runs.size() == 1 ? "1 run" : fmt::format("the last {} runs", history.runs.size()), counts(history.runs));
   const auto measures = columns(last);
   std::vector<Row> rows = {{"started (UTC)", "outcome", "recovery"}};
   for (const MeasureRecord& one : measures) rows[0].push_back(printable(measure_words(one.measure) + ", " + one.during, kMaxWidth));

@@ -109,7 +109,7 @@ void add_recovery(Summary& out, const Json& verdict) {
 
 void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, const Json& verdict) {
   for (const ProbeWindows& probe : probes) {
-    if (!probe.type.starts_with("login.") || out.key_numbers.size() >= 4) continue;  // the users' view first; suspects have their curves
+    if (!probe.type.starts_with("login.") || probe.suspect || out.key_numbers.size() >= 4) continue;  // the users' view: suspects have their table
     add_measure(out, probe, "success_ratio", "ratio", verdict);
     add_measure(out, probe, "latency.p99", "duration", verdict);
     add_failures(out, probe);

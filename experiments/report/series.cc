@@ -82,7 +82,8 @@ std::vector<ProbeWindows> probe_windows(const Json& playbook, const std::vector<
   std::vector<ProbeWindows> out;
   const Json& probes = member(playbook, "probes");
   if (!probes.is_object()) return out;
-  for (const auto& [name, use] : probes.items()) out.push_back({name, text_of(use, "probe"), {}});
+  for (const auto& [name, use] : probes.items()) out.push_back({name, text_of(use, "probe"), {}, member(use, "suspect").is_string()});
+  std::stable_partition(out.begin(), out.end(), [](const ProbeWindows& probe) { return !probe.suspect; });
   for (const Json& event : events) {
     if (text_of(event, "event") != "window" || !member(event, "window").is_object()) continue;
     const std::string name = text_of(event, "probe");

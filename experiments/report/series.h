@@ -17,6 +17,7 @@ struct ProbeWindows {
   std::string name;   // in the playbook
   std::string type;   // "login.http"
   std::vector<const Window*> windows;
+  bool suspect = false;  // asked beside the load
 
   bool offers(std::string_view measure) const;
   // Over the windows whose middle lies in [from, to), as a finding counts them. Nothing where they cannot say.
@@ -24,7 +25,7 @@ struct ProbeWindows {
   std::vector<std::string> servers() const;  // that any window names, sorted
 };
 
-// `events` must outlive the result.
+// Suspects last. `events` must outlive the result.
 std::vector<ProbeWindows> probe_windows(const Json& playbook, const std::vector<Json>& events);
 
 struct Chart {

@@ -59,6 +59,27 @@ TEST_CASE("key numbers are the verdict's own, with the baseline beside them", "[
   CHECK(summary.key_numbers[3].note == "expected at most 15 s");
 }
 
+TEST_CASE("the load and the key numbers of a run are its logins', not those of a suspect that is asked beside them", "[report]") {
+  Sample sample = refuted_sample();
+  const Summary without = summarize(sample.playbook, sample.events, sample.verdict);
+  const std::size_t count = sample.events.size();
+  for (std::size_t i = 0; i < count; ++i) {  // "at1" sorts before "login"
+    if (sample.events[i].value("event", "") != "window" || sample.events[i].value("probe", "") != "login") continue;
+    Json event = sample.events[i];
+    event["probe"] = "at1";
+    sample.events.push_back(std::move(event));
+  }
+  sample.playbook["probes"]["at1"] = sample.playbook["probes"]["login"];
+  const Summary twice = summarize(sample.playbook, sample.events, sample.verdict);
+  CHECK(twice.done != without.done);
+  CHECK(twice.key_numbers.front().label != without.key_numbers.front().label);
+  sample.playbook["probes"]["at1"]["suspect"] = "auth1";
+  const Summary beside = summarize(sample.playbook, sample.events, sample.verdict);
+  CHECK(beside.done == without.done);
+  REQUIRE(beside.key_numbers.size() == without.key_numbers.size());
+  for (std::size_t i = 0; i < without.key_numbers.size(); ++i) CHECK(beside.key_numbers[i].label == without.key_numbers[i].label);
+}
+
 TEST_CASE("a recovery that came too late is told as missed", "[report]") {
   Sample sample = refuted_sample();
   sample.verdict["findings"][3]["holds"] = "no";
