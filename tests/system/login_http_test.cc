@@ -300,7 +300,7 @@ TEST_CASE("a host that does not resolve is said so before any login", "[login]")
 
 TEST_CASE("the whole probe, on a thread of its own: every login counted, in windows that follow one another", "[login]") {
   SmallServer server(well_behaved);
-  const Json params = {{"url", server.url("/login")}, {"session_url", server.url("/session")}, {"rate", "200/s"}, {"user", "ann"}, {"password", "right"}, {"wrong_password_share", "10%"}};
+  const Json params = {{"url", server.url("/login")}, {"session_url", server.url("/session")}, {"rate", "200/s"}, {"timeout", "20s"}, {"user", "ann"}, {"password", "right"}, {"wrong_password_share", "10%"}};
   const auto seen = watch("login.http", params, 4);
   double to = seen.windows.front().at("from");
   for (const Json& window : seen.windows) {
