@@ -98,6 +98,15 @@ std::string_view to_string(Span span) {
   return "run";
 }
 
+std::string_view to_string(Scores scores) {
+  switch (scores) {
+    case Scores::detected: return "detected";
+    case Scores::hypothesis: return "hypothesis";
+    case Scores::mitigation: break;
+  }
+  return "mitigation";
+}
+
 std::string Expectation::over() const { return during_fault ? "fault " + during_name : std::string(to_string(during)); }
 
 std::string Expectation::name() const { return probe.empty() ? measure : probe + "." + measure; }
@@ -105,7 +114,14 @@ std::string Expectation::name() const { return probe.empty() ? measure : probe +
 Duration Playbook::fault_phase() const {
   Duration end{};
   for (const PlannedFault& fault : faults) end = std::max(end, fault.at + fault.lasting);
+  for (const SealedCause& cause : sealed) {
+    for (const PlannedFault& fault : cause.faults) end = std::max(end, fault.at + fault.lasting);
+  }
   return end;
+}
+
+bool Playbook::asks() const {
+  return std::any_of(steps.begin(), steps.end(), [](const RoomStep& step) { return !step.ask.empty(); });
 }
 
 std::string Playbook::redact(std::string text) const { return hide_secrets(std::move(text), secrets); }

@@ -55,6 +55,29 @@ struct PlannedFault {
   Json params = Json::object();
 };
 
+// What a step's answers are scored as.
+enum class Scores { detected, hypothesis, mitigation };
+std::string_view to_string(Scores scores);
+
+// Something said to the people in the room, or asked of them. It runs beside the phases and never holds one up.
+struct RoomStep {
+  std::string ask;      // the question; empty: a note
+  std::string note;
+  std::string name;     // of a question: answers are for it by this name
+  Span during = Span::fault;
+  Duration at{};        // from the start of that phase
+  Duration within{};    // how long answers are taken
+  std::optional<Scores> scores;  // such a question takes every answer until its time is over; any other is closed by the first
+};
+
+// One of the causes that a sealed run chooses from.
+struct SealedCause {
+  std::string name;
+  std::string cause;    // for the postmortem: what is wrong, in a sentence
+  std::vector<std::string> known_by;  // phrases: an answer that holds all words of one names this cause
+  std::vector<PlannedFault> faults;
+};
+
 struct TargetUse {
   std::string type;
   std::string host;     // empty: this machine
@@ -84,12 +107,17 @@ struct Playbook {
   Timing timing;
   std::vector<Expectation> steady_state;
   std::vector<PlannedFault> faults;
+  std::vector<RoomStep> steps;
+  std::vector<SealedCause> sealed;
+  std::optional<std::size_t> opened;  // index in `sealed`: its faults are the last of `faults` (game/sealed.h); nothing: none was chosen
   std::vector<Expectation> hypothesis;
   std::vector<Guardrail> abort_when;
   Json as_run;                        // variables filled in, secrets replaced by ***
   std::vector<std::string> secrets;   // their values: never shown
 
-  Duration fault_phase() const;       // until the last fault ends; zero without faults
+  // Until the last fault ends, whichever of the sealed causes is chosen, so that its length tells nothing; zero without faults.
+  Duration fault_phase() const;
+  bool asks() const;                  // anything of the people in the room
   std::string redact(std::string text) const;  // every secret's value replaced by ***
 };
 

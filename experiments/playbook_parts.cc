@@ -39,6 +39,30 @@ Rule<Count> this_format() {
           {{"const", kPlaybookFormat}}};
 }
 
+Rule<Part<PartKind::sealed>> at_least_two() {
+  return {[](const Part<PartKind::sealed>& part) -> std::optional<Mistake> {
+            if (part.json.size() >= 2) return std::nullopt;
+            return Mistake{"fewer than two causes: there is nothing to find out", "add another that looks much like it, or move its faults to \"faults\""};
+          },
+          {{"minItems", 2}}};
+}
+
+Rule<Span> a_phase() {
+  return {[](const Span& span) -> std::optional<Mistake> {
+            if (span != Span::run) return std::nullopt;
+            return Mistake{"\"run\" is not a phase that begins", "write \"baseline\", \"fault\" or \"recovery\""};
+          },
+          {{"not", {{"const", "run"}}}}};
+}
+
+Rule<std::vector<std::string>> some_phrases() {
+  return {[](const std::vector<std::string>& phrases) -> std::optional<Mistake> {
+            if (!phrases.empty()) return std::nullopt;
+            return Mistake{"it is empty", "write words by which the cause is known, as \"weight\" or \"slow database\""};
+          },
+          {{"minItems", 1}}};
+}
+
 template <PartKind kind>
 Rule<Part<kind>> some(const char* remedy) {
   return {[remedy](const Part<kind>& part) -> std::optional<Mistake> {
@@ -123,7 +147,7 @@ const std::vector<MeasureInfo>& run_measures() {
 }
 
 const PartInfo& part_info(PartKind kind) {
-  static const std::array<PartInfo, 9> table = {{{"variables", "object of name: value", false},
+  static const std::array<PartInfo, 11> table = {{{"variables", "object of name: value", false},
                                                  {"hosts", "object of name: host", false},
                                                  {"targets", "object of name: target", false},
                                                  {"probes", "object of name: probe", false},
@@ -131,7 +155,9 @@ const PartInfo& part_info(PartKind kind) {
                                                  {"steady_state", "list of expectations", true},
                                                  {"faults", "list of faults", true},
                                                  {"hypothesis", "list of expectations", true},
-                                                 {"abort_when", "list of guardrails", true}}};
+                                                 {"abort_when", "list of guardrails", true},
+                                                  {"steps", "list of steps", true},
+                                                  {"sealed", "list of causes", true}}};
   return table.at(static_cast<std::size_t>(kind));
 }
 
@@ -150,6 +176,8 @@ const Spec<PlaybookKeys>& playbook_spec() {
           .required("steady_state", &PlaybookKeys::steady_state, "how the system looks when it is well: the baseline must meet it, and recovered means that it is met again",
                     some<PartKind::steady_state>("add an expectation: without one nobody can say that it recovered"))
           .optional("faults", &PlaybookKeys::faults, "what is done to the system, and when; without any, the playbook only watches")
+          .optional("sealed", &PlaybookKeys::sealed, "a game day: the causes of which `capsize run --sealed` chooses one, and tells it only at the end", at_least_two())
+          .optional("steps", &PlaybookKeys::steps, "what the people in the room are told and asked, and when")
           .optional("hypothesis", &PlaybookKeys::hypothesis, "what is expected while things are wrong, and after")
           .optional("abort_when", &PlaybookKeys::abort_when, "when to stop early and undo everything")
           .optional("$schema", &PlaybookKeys::schema, "for editors: where the output of `capsize schema` is; capsize ignores it");
@@ -195,6 +223,28 @@ const Spec<FaultKeys>& fault_spec() {
                                .required("for", &FaultKeys::lasting, "how long it lasts: there is no fault without an end", more_than_zero())
                                .optional("allow", &FaultKeys::allow, "permits more harm than by default: to take the last healthy server out, or more than half of them; to meet all traffic, or the connections that capsize itself needs; to leave a host hardly any memory; to do what cannot be undone, as to end a process; needs a reason")
                                .optional("reason", &FaultKeys::reason, "why that is allowed here; the report prints it");
+  return spec;
+}
+
+const Spec<StepKeys>& step_spec() {
+  static const auto spec = Spec<StepKeys>()
+                               .optional("ask", &StepKeys::ask, "a question to the people in the room; their answer and the time it took go into the timeline", if_given(not_empty(500)))
+                               .optional("note", &StepKeys::note, "a line that is shown and kept in the timeline", if_given(not_empty(500)))
+                               .optional("name", &StepKeys::name, "of a question, for the answers: a line \"NAME: text\" is for it, and so is \"to\" in the file of --answers; default \"q1\" for the first step, and so on", if_given(part_name()))
+                               .optional("during", &StepKeys::during, "the phase from whose start `at` counts: \"baseline\", \"fault\" or \"recovery\"", a_phase())
+                               .optional("at", &StepKeys::at, "when, from the start of that phase")
+                               .optional("within", &StepKeys::within, "how long answers are taken, into later phases too, but never longer than the run: no phase and no undo waits for one", more_than_zero())
+                               .optional("scores", &StepKeys::scores, "what the answers are scored as: \"detected\", \"hypothesis\" or \"mitigation\"; such a question takes every answer in its time, any other is closed by the first")
+                               .exactly_one_of({"ask", "note"});
+  return spec;
+}
+
+const Spec<SealedKeys>& sealed_spec() {
+  static const auto spec = Spec<SealedKeys>()
+                               .required("name", &SealedKeys::name, "a word for it, as \"favourite\"", part_name())
+                               .required("cause", &SealedKeys::cause, "what is wrong, in a sentence: the postmortem's root cause", not_empty(1000))
+                               .required("known_by", &SealedKeys::known_by, "words or phrases: a hypothesis that holds all words of one of them, and none of another cause, is right", some_phrases())
+                               .required("faults", &SealedKeys::faults, "what is done, as in \"faults\"", some<PartKind::faults>("add a fault"));
   return spec;
 }
 

@@ -26,7 +26,7 @@ std::optional<Mistake> playbook_name_mistake(std::string_view name);
 const std::vector<MeasureInfo>& run_measures();
 
 // A part of a playbook that has a shape of its own, described by #/$defs/<its name> in the schema.
-enum class PartKind { variables, hosts, targets, probes, timing, steady_state, faults, hypothesis, abort_when };
+enum class PartKind { variables, hosts, targets, probes, timing, steady_state, faults, hypothesis, abort_when, steps, sealed };
 template <PartKind kind>
 struct Part {
   Json json;
@@ -64,6 +64,8 @@ struct PlaybookKeys {
   Part<PartKind::timing> timing;
   Part<PartKind::steady_state> steady_state;
   Part<PartKind::faults> faults;
+  Part<PartKind::sealed> sealed;
+  Part<PartKind::steps> steps;
   Part<PartKind::hypothesis> hypothesis;
   Part<PartKind::abort_when> abort_when;
 };
@@ -113,6 +115,31 @@ struct EnumWords<Span> {
   static constexpr std::array<std::pair<Span, std::string_view>, 4> words = {
       {{Span::baseline, "baseline"}, {Span::fault, "fault"}, {Span::recovery, "recovery"}, {Span::run, "run"}}};
 };
+
+template <>
+struct EnumWords<Scores> {
+  static constexpr std::array<std::pair<Scores, std::string_view>, 3> words = {
+      {{Scores::detected, "detected"}, {Scores::hypothesis, "hypothesis"}, {Scores::mitigation, "mitigation"}}};
+};
+
+struct StepKeys {
+  std::optional<std::string> ask;
+  std::optional<std::string> note;
+  std::optional<std::string> name;
+  Span during = Span::fault;
+  Duration at{};
+  Duration within = std::chrono::seconds(60);
+  std::optional<Scores> scores;
+};
+const Spec<StepKeys>& step_spec();
+
+struct SealedKeys {
+  std::string name;
+  std::string cause;
+  std::vector<std::string> known_by;
+  Part<PartKind::faults> faults;
+};
+const Spec<SealedKeys>& sealed_spec();
 
 // A phase, or the name of a fault: which of them is known once the faults have been read.
 struct During {

@@ -61,13 +61,17 @@ Playbook PlaybookReader::read() {
   out_.title = keys.title;
   out_.description = keys.description;
   out_.tags = keys.tags;
-  has_faults_ = !keys.faults.json.empty();
+  has_faults_ = !keys.faults.json.empty() || !keys.sealed.json.empty();
   read_hosts(keys.hosts.json);
   read_targets(keys.targets.json);
   read_probes(keys.probes.json);
   if (!keys.timing.json.is_null()) read_timing(keys.timing.json);
-  read_faults(keys.faults.json);
-  check_fault_times();
+  read_faults(keys.faults.json, "/faults", out_.faults);
+  read_sealed(keys.sealed.json);
+  bool faults_fit = check_fault_times(out_.faults, "/faults");
+  for (std::size_t i = 0; i < out_.sealed.size(); ++i) faults_fit = check_fault_times(out_.sealed[i].faults, pointer_join("/sealed", i) + "/faults") && faults_fit;
+  check_run_time(faults_fit);
+  read_steps(keys.steps.json);
   check_overlaps();
   read_expectations(keys.steady_state.json, "/steady_state", out_.steady_state);
   read_expectations(keys.hypothesis.json, "/hypothesis", out_.hypothesis);
@@ -195,14 +199,11 @@ void PlaybookReader::read_timing(const Json& timing) {
   }
 }
 
-void PlaybookReader::read_faults(const Json& faults) {
-  for (std::size_t i = 0; i < faults.size(); ++i) {
-    fault_places_.push_back(i);
-    read_fault(faults[i], pointer_join("/faults", i));
-  }
+void PlaybookReader::read_faults(const Json& faults, const std::string& pointer, std::vector<PlannedFault>& out) {
+  for (std::size_t i = 0; i < faults.size(); ++i) out.push_back(read_fault(faults[i], pointer_join(pointer, i)));
 }
 
-void PlaybookReader::read_fault(const Json& json, const std::string& pointer) {
+PlannedFault PlaybookReader::read_fault(const Json& json, const std::string& pointer) {
   const FaultType* type = type_of(json, "fault", pointer, *catalogs_.faults);
   const AnySpec* spec = type != nullptr ? &type->spec() : nullptr;
   const FaultKeys keys = common_keys(fault_spec(), spec, json, pointer);
@@ -223,22 +224,24 @@ void PlaybookReader::read_fault(const Json& json, const std::string& pointer) {
     if (!has_reason) diagnostics_.add_key(pointer + "/allow", "\"allow\" without a \"reason\"", "add \"reason\": why that much harm is right here; the report prints it");
     else if (json["reason"].is_string() && is_blank) wrong(pointer + "/reason", {"an empty reason", "write why that much harm is right here; the report prints it"});
   }
-  out_.faults.push_back(std::move(fault));
+  return fault;
 }
 
-void PlaybookReader::check_fault_times() {
-  bool fault_too_long = false;
-  for (std::size_t i = 0; i < out_.faults.size(); ++i) {
-    const PlannedFault& fault = out_.faults[i];
+bool PlaybookReader::check_fault_times(const std::vector<PlannedFault>& faults, const std::string& pointer) {
+  bool fit = true;
+  for (std::size_t i = 0; i < faults.size(); ++i) {
+    const PlannedFault& fault = faults[i];
     if (fault.at + fault.lasting <= kMaxRun) continue;
-    fault_too_long = true;
-    wrong(pointer_join(pointer_join("/faults", fault_places_[i]), fault.lasting > fault.at ? "for" : "at"),
+    fit = false;
+    wrong(pointer_join(pointer_join(pointer, i), fault.lasting > fault.at ? "for" : "at"),
           {fmt::format("it would end {} after the start of the fault phase, more than {}", show(fault.at + fault.lasting), show(kMaxRun)), "make it shorter"});
   }
+  return fit;
+}
+
+void PlaybookReader::check_run_time(bool faults_fit) {
   const Duration total = out_.timing.baseline + out_.fault_phase() + out_.timing.recovery;
-  if (!fault_too_long && total > kMaxRun) {
-    wrong("/timing", {fmt::format("the run would take {}, more than {}", show(total), show(kMaxRun)), "make its phases shorter"});
-  }
+  if (faults_fit && total > kMaxRun) wrong("/timing", {fmt::format("the run would take {}, more than {}", show(total), show(kMaxRun)), "make its phases shorter"});
 }
 
 // Two of a kind on one target, of which the earlier ends first: its undo meets what the later one did, and has to refuse.
@@ -251,8 +254,8 @@ void PlaybookReader::check_overlaps() {
       if (i == j || first.fault != second.fault || first.target != second.target || first.fault.empty()) continue;
       if (const FaultType* type = catalogs_.fault(first.fault); type != nullptr && type->stacks) continue;
       if (!(first.at < second.at && second.at < first_end && first_end < second.at + second.lasting)) continue;
-      diagnostics_.warn(pointer_join("/faults", fault_places_[j]),
-                        fmt::format("it overlaps with /faults/{} on the same target, which ends first: that undo may find this one's doing and refuse", fault_places_[i]),
+      diagnostics_.warn(pointer_join("/faults", j),
+                        fmt::format("it overlaps with /faults/{} on the same target, which ends first: that undo may find this one's doing and refuse", i),
                         "let one end before the other begins, or lie wholly within it");
     }
   }

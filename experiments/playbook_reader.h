@@ -24,11 +24,18 @@ class PlaybookReader {
   void read_targets(const Json& targets);
   void read_probes(const Json& probes);
   void read_timing(const Json& timing);
-  void read_faults(const Json& faults);
-  void read_fault(const Json& json, const std::string& pointer);
-  void check_fault_times();
+  void read_faults(const Json& faults, const std::string& pointer, std::vector<PlannedFault>& out);
+  PlannedFault read_fault(const Json& json, const std::string& pointer);
+  bool check_fault_times(const std::vector<PlannedFault>& faults, const std::string& pointer);  // false: one is too long
+  void check_run_time(bool faults_fit);
   void check_overlaps();
   void check_unused();
+
+  // playbook_game.cc
+  void read_sealed(const Json& list);
+  void read_steps(const Json& list);
+  void check_known_by();
+  void check_step_time(const RoomStep& step, const std::string& pointer);
 
   // playbook_expectations.cc
   void read_expectations(const Json& list, const std::string& pointer, std::vector<Expectation>& out);
@@ -69,7 +76,6 @@ class PlaybookReader {
   Playbook out_;
   std::map<std::string, const TargetType*> target_types_;  // by the playbook's name; null: of no known type
   std::map<std::string, const ProbeType*> probe_types_;
-  std::vector<std::size_t> fault_places_;                  // index in the playbook of each fault of out_
   std::set<std::string> used_targets_;
   std::set<std::string> used_hosts_;
   bool has_faults_ = false;

@@ -105,7 +105,9 @@ Json hide_secrets_in(const Json& json, const std::vector<std::string>& secrets) 
 
 bool is_written_out(const std::string& pointer) {
   if (pointer == "/playbook" || pointer == "/$schema") return true;
-  if (std::count(pointer.begin(), pointer.end(), '/') != 3) return false;
+  const auto depth = std::count(pointer.begin(), pointer.end(), '/');
+  if (depth == 5) return pointer.starts_with("/sealed/") && pointer.ends_with("/fault") && pointer.find("/faults/") != std::string::npos;
+  if (depth != 3) return false;
   return (pointer.starts_with("/faults/") && pointer.ends_with("/fault")) || (pointer.starts_with("/probes/") && pointer.ends_with("/probe")) ||
          (pointer.starts_with("/targets/") && pointer.ends_with("/type"));
 }

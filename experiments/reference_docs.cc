@@ -76,6 +76,7 @@ std::vector<Page> pages(const Catalogs& catalogs) {
       {"probe", parameter_table(probe_spec().fields())},         {"probes", probe_list(catalogs)},
       {"timing", parameter_table(timing_spec().fields())},       {"fault", parameter_table(fault_spec().fields())},
       {"faults", fault_list(catalogs)},                          {"expectation", parameter_table(hypothesis_spec().fields())},
+      {"sealed", parameter_table(sealed_spec().fields())},        {"step", parameter_table(step_spec().fields())},
       {"run measures", measure_table(run_measures())},           {"guardrail", parameter_table(guardrail_spec().fields())},
   };
   std::string beginning = "# Playbooks\n\n";

@@ -33,14 +33,15 @@ struct ActiveFault {
 class Runner {
  public:
   Runner(const Playbook& playbook, PreparedRun& prepared, const RunOptions& options, World& world, Timeline& timeline, StopSource& stop)
-      : playbook_(playbook), prepared_(prepared), options_(options), world_(world), timeline_(timeline), stop_(stop), evidence_(playbook), faults_(playbook.faults.size()) {
+      : playbook_(playbook), prepared_(prepared), options_(options), world_(world), timeline_(timeline), stop_(stop), evidence_(playbook), faults_(playbook.faults.size()),
+        steps_(playbook, options.answers, options.room, *world.clock, [this](std::string event, Json fields) { record(event, std::move(fields)); }) {
     for (const Guardrail& guardrail : playbook.abort_when) guardrails_.emplace_back(guardrail, playbook.fault_phase());
   }
 
   Task<> run() {
     begin();
-    const auto executor = co_await asio::this_coro::executor;
-    start_probes(executor);
+    executor_ = co_await asio::this_coro::executor;
+    start_probes(executor_);
     std::exception_ptr problem;
     try {
       co_await stop_.unless_stopped(baseline());
@@ -57,6 +58,8 @@ class Runner {
     }
     if (stop_.requested() && !stop_recorded_) record_stop();
     co_await end_probes();
+    co_await steps_.end();
+    if (options_.seal) open_seal();
     record("phase", {{"phase", "end"}});
     record("end", {{"wall", iso8601(world_.clock->wall())}});
   }
@@ -75,6 +78,7 @@ class Runner {
     head["playbook"] = playbook_.as_run;
     head["without_faults"] = options_.without_faults;
     record("run", std::move(head));
+    if (options_.seal) record("seal", {{"commitment", options_.seal->commitment}, {"causes", playbook_.sealed.size()}});
     for (std::size_t i = 0; i < playbook_.faults.size() && !options_.without_faults; ++i) {
       const FaultPlan& plan = prepared_.plans()[i];
       Json steps = Json::array();
@@ -86,6 +90,19 @@ class Runner {
     for (Host* host : hosts) {
       host->on_notice = [this](Json notice) { on_notice(std::move(notice)); };
     }
+  }
+
+  void begin_phase(Span phase, Duration lasts) {
+    record("phase", {{"phase", to_string(phase)}, {"lasts", seconds(lasts)}});
+    steps_.phase_begins(phase, executor_);
+  }
+
+  void open_seal() {
+    const SealedCause& cause = playbook_.sealed.at(options_.seal->choice);
+    Json told = {{"choice", options_.seal->choice}, {"name", cause.name}, {"cause", playbook_.redact(cause.cause)}};
+    told["commitment"] = options_.seal->commitment;
+    told["opening"] = options_.seal->opening;
+    record("opened", std::move(told));
   }
 
   void on_notice(Json notice) {
@@ -136,11 +153,12 @@ class Runner {
 
   void record_stop() {
     stop_recorded_ = true;
+    steps_.no_more();
     record("stop", {{"kind", stop_.kind()}, {"because", stop_.because()}});
   }
 
   Task<> baseline() {
-    record("phase", {{"phase", "baseline"}, {"lasts", seconds(playbook_.timing.baseline)}});
+    begin_phase(Span::baseline, playbook_.timing.baseline);
     const TimePoint end = world_.clock->now() + playbook_.timing.baseline;
     co_await world_.clock->sleep_until(end);
     const Stretch stretch = evidence_.span(Span::baseline).value_or(Stretch{});
@@ -157,7 +175,7 @@ class Runner {
   }
 
   Task<> fault_phase() {
-    record("phase", {{"phase", "fault"}, {"lasts", seconds(playbook_.fault_phase())}});
+    begin_phase(Span::fault, playbook_.fault_phase());
     const TimePoint start = world_.clock->now();
     const TimePoint end = start + playbook_.fault_phase();
     for (;;) {
@@ -282,7 +300,7 @@ class Runner {
   }
 
   Task<> recovery() {
-    record("phase", {{"phase", "recovery"}, {"lasts", seconds(playbook_.timing.recovery)}});
+    begin_phase(Span::recovery, playbook_.timing.recovery);
     const double end = evidence_.undone_at().value_or(0) + seconds(playbook_.timing.recovery);
     TimePoint next = world_.clock->now();
     for (;;) {
@@ -326,6 +344,8 @@ class Runner {
   std::vector<GuardrailWatch> guardrails_;
   std::vector<std::unique_ptr<Probe>> probes_;
   std::size_t probes_running_ = 0;
+  RoomSteps steps_;
+  asio::any_io_executor executor_;
   bool all_undone_ = true;
   bool stop_recorded_ = false;
 };

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "experiments/evidence.h"
+#include "experiments/game/room.h"
+#include "experiments/game/sealed.h"
 #include "experiments/playbook.h"
 #include "experiments/stop.h"
 #include "experiments/timeline.h"
@@ -30,6 +32,9 @@ struct RunOptions {
   std::string run;             // its id
   std::uint64_t seed = 1;
   bool without_faults = false;
+  std::optional<Seal> seal;            // the playbook is opened (open_sealed) with this choice; it is recorded at the start, and told at the end
+  std::vector<ScriptedAnswer> answers;
+  Room* room = nullptr;                // people who can answer; outlives the run
 };
 
 enum class Purpose {
@@ -41,6 +46,8 @@ enum class Purpose {
 class PreparedRun {
  public:
   const std::vector<FaultPlan>& plans() const { return plans_; }
+  // Of each fault of each sealed cause, whichever is chosen: so a plan that is refused tells nothing.
+  const std::vector<std::vector<FaultPlan>>& sealed_plans() const { return sealed_plans_; }
   Host& host_of(const std::string& target);
   // Undoes what the run still owes on every host and closes them. Never throws for what the world says.
   Task<std::vector<UndoReport>> undo_all();
@@ -51,6 +58,7 @@ class PreparedRun {
   const Playbook* playbook_ = nullptr;
   std::map<std::string, std::unique_ptr<Host>> hosts_;
   std::vector<FaultPlan> plans_;
+  std::vector<std::vector<FaultPlan>> sealed_plans_;
 };
 
 // Connects, holds the targets and plans; only looks. `seed`: of the run; what a target chooses by chance is chosen again with it. Throws Error (refused, unavailable, privilege, residue) when it cannot be run as written, or another

@@ -97,6 +97,9 @@ Json playbook_schema(const Catalogs& catalogs) {
   defs["faults"] = list_of(dispatch("fault", catalogs.fault_names(), "fault", "what is done"));
   defs["timing"] = closed(schema_of(timing_spec()));
   defs["steady_state"] = list_of(reference("expectation.steady_state"));
+  defs["sealed"] = list_of(closed(schema_of(sealed_spec())));
+  defs["steps"] = list_of(closed(schema_of(step_spec())));
+  for (const char* key : {"name", "within", "scores"}) defs["steps"]["items"]["dependentRequired"][key] = Json::array({"ask"});
   defs["hypothesis"] = list_of(reference("expectation.hypothesis"));
   defs["abort_when"] = list_of(reference("guardrail"));
   defs["expectation.steady_state"] = expectation(steady_state_spec(), "anyOf");

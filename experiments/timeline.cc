@@ -33,6 +33,7 @@ bool write_all(int fd, const std::string& text) {
 Timeline::Timeline(Clock& clock) : clock_(clock), start_(clock.now()) {}
 
 Timeline::Timeline(Clock& clock, const std::filesystem::path& file) : Timeline(clock) {
+  path_ = file;
   file_.reset(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file_) throw system_error(errno, fmt::format("cannot make {}", file.string()), "choose another folder with --out");
 }
@@ -42,11 +43,30 @@ double Timeline::now_seconds() const { return std::round(seconds(clock_.now() - 
 void Timeline::add(std::string event, Json fields) {
   fields["t"] = now_seconds();
   fields["event"] = std::move(event);
-  if (file_ && write_problem_.empty() && !write_all(file_.get(), line_of(fields))) {
+  events_.push_back(std::move(fields));
+  if (!veil) {
+    show(events_.back());
+  } else if (const auto seen = veil(events_.back())) {
+    show(*seen);
+  }
+}
+
+void Timeline::show(const Json& event) {
+  if (file_ && write_problem_.empty() && !write_all(file_.get(), line_of(event))) {
     write_problem_ = fmt::format("the timeline file is cut off: {}", std::strerror(errno));
   }
-  events_.push_back(std::move(fields));
-  if (on_event) on_event(events_.back());
+  if (on_event) on_event(event);
+}
+
+void Timeline::unveil() {
+  if (!std::exchange(veil, nullptr) || !file_) return;
+  const std::filesystem::path whole = path_.string() + ".new";
+  UniqueFd file(::open(whole.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file || !write_all(file.get(), text()) || ::rename(whole.c_str(), path_.c_str()) != 0) {
+    write_problem_ = fmt::format("the timeline file lacks what was sealed: {}", std::strerror(errno));
+    return;
+  }
+  file_ = std::move(file);
 }
 
 std::string Timeline::text() const {

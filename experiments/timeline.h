@@ -13,9 +13,16 @@
 //   gate      holds: "yes" | "no" | "unknown", findings: the steady state over the baseline
 //   lateness  probe, and how well the generator kept its schedule (in windows of login probes, too)
 //   notice    what, because: anything else a reader should know
+//   seal      commitment (SHA-256), causes (how many): of a sealed run, which is chosen and hidden
+//   opened    choice (index in "sealed"), name, cause, commitment, opening: it is told
+//   note      text; from: "room" where a person said it unasked
+//   ask       question, text, within (seconds), scores, answerable
+//   answer    question, text, after (seconds since it was asked)
+//   unanswered  question, because
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,10 +51,18 @@ class Timeline {
 
   std::function<void(const Json& event)> on_event;  // told of each event after it is recorded
 
+  // What of an event the file and on_event get before unveil(); nothing: none of it. Empty: everything. Set before the first event.
+  std::function<std::optional<Json>(const Json& event)> veil;
+  // Everything may be seen from now on: the file is written again, whole or not at all (see write_problem). Does not call on_event.
+  void unveil();
+
  private:
+  void show(const Json& event);
+
   Clock& clock_;
   TimePoint start_;
   std::vector<Json> events_;
+  std::filesystem::path path_;
   UniqueFd file_;
   std::string write_problem_;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "experiments/aftermath.h"
+#include "experiments/game/score.h"
 #include "experiments/recovery.h"
 #include "experiments/suspects.h"
 #include "injector/base/error.h"
@@ -231,7 +232,27 @@ std::string_view to_string(Outcome outcome) {
   return "residue";
 }
 
-Json judge(const Playbook& playbook, const std::vector<Json>& events) {
+namespace {
+
+// A sealed run whose cause was never told: its runner was killed, and what it did is in nothing that can be read here.
+std::optional<std::size_t> opened_choice(const Playbook& playbook, const Json& sealed) {
+  const auto choice = sealed.is_object() && sealed.value("choice", Json()).is_number_unsigned() ? sealed["choice"].get<std::size_t>() : playbook.sealed.size();
+  return choice < playbook.sealed.size() ? std::optional(choice) : std::nullopt;
+}
+
+Decision sealed_decision(const Json& sealed, Decision decision) {
+  if (!sealed.is_object() || decision.outcome == Outcome::residue) return decision;
+  if (!sealed.contains("opening")) return {Outcome::invalid, "the run was sealed, and ended before it told what it had done"};
+  if (!sealed.value("matches", false)) return {Outcome::invalid, "what was told at the end is not what was sealed at the start: the timeline was changed"};
+  return decision;
+}
+
+}  // namespace
+
+Json judge(const Playbook& as_read, const std::vector<Json>& events) {
+  const Json sealed = sealed_json(events);
+  Playbook playbook = as_read;
+  playbook.opened = opened_choice(playbook, sealed);  // its faults are among the playbook's, as the run's folder has it
   Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, false};
   read(run, events);
   const bool disturbed = !run.without_faults && !playbook.faults.empty();
@@ -241,7 +262,7 @@ Json judge(const Playbook& playbook, const std::vector<Json>& events) {
   const auto gate = gate_findings(playbook, run);
   const auto findings = hypothesis_findings(playbook, run, recovery);
   const Json faults = faults_json(playbook, run);
-  const Decision decision = decide(playbook, run, faults, gate, findings, recovery);
+  const Decision decision = sealed_decision(sealed, decide(playbook, run, faults, gate, findings, recovery));
   const auto list = [](const std::vector<Finding>& all) {
     Json out = Json::array();
     for (const Finding& finding : all) out.push_back(to_json(finding));
@@ -264,6 +285,9 @@ Json judge(const Playbook& playbook, const std::vector<Json>& events) {
     verdict["suspects"] = Json::array();
     for (const SuspectLine& line : table) verdict["suspects"].push_back(to_json(line));
   }
+  if (sealed.is_object()) verdict["sealed"] = sealed;
+  if (playbook.asks()) verdict["questions"] = questions_json(events);
+  if (const Json score = game_score(playbook, events, run.evidence, verdict["recovery"]); score.is_object()) verdict["score"] = score;
   verdict["residue"] = run.residue;
   if (run.stop) verdict["stopped"] = *run.stop;
   return verdict;

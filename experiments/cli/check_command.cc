@@ -29,9 +29,8 @@ int check(const std::vector<std::string>& files, const PlaybookFlags& flags, con
 
 void print_op(const char* label, const Json& op) { fmt::print("      {:<6} {} {}\n", label, op.value("op", ""), printable(op.value("args", Json::object()).dump(), 2000)); }
 
-void print_plan(const Json& plan) {
-  fmt::print("{}\n", printable(plan.value("title", "")));
-  for (const Json& fault : plan["faults"]) {
+void print_faults(const Json& faults) {
+  for (const Json& fault : faults) {
     fmt::print("\n  {} on \"{}\" ({}){}\n", fault.value("fault", ""), printable(fault.value("target", "")), printable(fault["target_params"].dump(), 1000),
                fault.value("host", "").empty() ? " on this machine" : fmt::format(" on host \"{}\"", printable(fault.value("host", ""))));
     fmt::print("    from {:.3g} s for {:.3g} s after the start of the fault phase\n", fault.value("at", 0.0), fault.value("for", 0.0));
@@ -44,7 +43,17 @@ void print_plan(const Json& plan) {
       print_op("undo", fault["steps"][i]["undo"]);
     }
   }
-  if (plan["faults"].empty()) fmt::print("  no faults: nothing would be changed\n");
+}
+
+void print_plan(const Json& plan) {
+  fmt::print("{}\n", printable(plan.value("title", "")));
+  print_faults(plan["faults"]);
+  const Json sealed = plan.value("sealed", Json::array());
+  if (plan["faults"].empty() && sealed.empty()) fmt::print("  no faults: nothing would be changed\n");
+  for (const Json& cause : sealed) {
+    fmt::print("\nsealed, one of {}: {}: {}\n", sealed.size(), printable(cause.value("name", "")), printable(cause.value("cause", ""), 1000));
+    print_faults(cause["faults"]);
+  }
   fmt::print("\nNothing was changed.\n");
 }
 

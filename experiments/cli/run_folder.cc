@@ -15,6 +15,7 @@
 #include "experiments/report/html.h"
 #include "experiments/report/junit.h"
 #include "experiments/report/markdown.h"
+#include "experiments/report/postmortem.h"
 #include "injector/base/error.h"
 #include "injector/base/unique_fd.h"
 #include "injector/targets/process_identity.h"
@@ -99,6 +100,9 @@ void write_reports(const fs::path& folder, const Json& playbook, const std::vect
   write_whole(folder / "report.html", html_report(playbook, events, verdict));
   write_whole(folder / "junit.xml", junit_report(verdict));
   write_whole(folder / "report.md", markdown_report(playbook, events, verdict));
+  const std::string draft = postmortem(playbook, events, verdict);
+  // A draft that somebody has gone on from is never written over.
+  if (!draft.empty() && !fs::exists(folder / "postmortem.md")) write_whole(folder / "postmortem.md", draft);
 }
 
 RunInProgress::RunInProgress(const fs::path& state, const std::string& run, const fs::path& folder) {

@@ -26,7 +26,7 @@ std::filesystem::path find_run_folder(const std::filesystem::path& state, const 
 void write_whole(const std::filesystem::path& file, const std::string& text, mode_t mode = 0600);
 Json read_json(const std::filesystem::path& file);  // throws Error
 
-// verdict.json, report.html, junit.xml, report.md from what is in the folder's memory. Throws Error.
+// verdict.json, report.html, junit.xml, report.md, and of a game day postmortem.md where there is none yet, from what is in the folder's memory. Throws Error.
 void write_reports(const std::filesystem::path& folder, const Json& playbook, const std::vector<Json>& events, const Json& verdict);
 
 // This process as the runner of `run`, for as long as the object lives.

@@ -18,8 +18,9 @@ std::vector<JournalStatus> journals(const CliContext& context) {
 
 void print_journal(const JournalStatus& journal) {
   fmt::print("{}  ({})\n", printable(journal.run), journal.holder == Holder::in_progress ? "in progress" : journal.holder == Holder::reverting ? "being reverted" : "its run is dead");
+  if (is_sealed(journal)) fmt::print("  sealed: what is injected is told at the end of the run\n");
   for (const JournalStep& step : journal.contents.steps) {
-    if (!step.outstanding()) continue;
+    if (!step.outstanding() || is_sealed(journal)) continue;
     fmt::print("  {}  {}  since {}{}\n", printable(step.id), printable(step.undo.type), printable(step.at),
                step.result ? fmt::format(": {}: {}", to_string(step.result->state), printable(step.result->because)) : std::string());
   }

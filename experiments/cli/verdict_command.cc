@@ -44,7 +44,7 @@ void add_verdict(CLI::App& app, CliContext& context) {
     context.exit_code = recorded.verdict.value("exit_code", kExitBug);
   });
 
-  auto* report_command = app.add_subcommand("report", "write verdict.json, report.html, report.md and junit.xml of a recorded run again");
+  auto* report_command = app.add_subcommand("report", "write verdict.json, report.html, report.md and junit.xml of a recorded run again, and postmortem.md where it is missing");
   report_command->add_option("RUN", *run, "a run, or its folder")->required();
   report_command->callback([run, &context] {
     const Recorded recorded = judge_again(*run, context);

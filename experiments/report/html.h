@@ -17,6 +17,7 @@ std::string html_report(const Json& playbook, const std::vector<Json>& events, c
 void write_charts(Html& html, const std::vector<Chart>& charts, const std::vector<ProbeWindows>& probes, const Summary& summary);
 void write_findings(Html& html, const Summary& summary);
 void write_suspects(Html& html, const Summary& summary);
+void write_game(Html& html, const Summary& summary);
 void write_faults(Html& html, const Summary& summary, const Json& verdict);
 void write_rest(Html& html, const Summary& summary, const Json& playbook);
 

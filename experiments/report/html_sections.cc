@@ -134,6 +134,32 @@ void write_suspects(Html& html, const Summary& summary) {
   html.raw("</tbody></table>\n<p class=\"quiet small\">Each asked directly, in the fault and in the baseline; tested for all of them together (Holm, 5 %).</p>\n");
 }
 
+void write_game(Html& html, const Summary& summary) {
+  const GameWords& game = summary.game;
+  if (!game.any()) return;
+  html.raw("<h2 id=\"game\">The game day</h2>\n");
+  if (!game.cause.empty()) html.raw("<p>It was <strong>").text(game.cause).raw("</strong></p>\n");
+  if (!game.commitment.empty()) {
+    html.raw("<p class=\"quiet small\">SHA-256 shown at the start: ").text(game.commitment).raw(". ");
+    if (game.matches) html.raw("What was told at the end matches it.</p>\n");
+    else html.raw("<strong class=\"tone-bad\">What was told at the end does not match it.</strong></p>\n");
+  }
+  if (!game.score.empty()) {
+    html.raw("<table class=\"stack\">\n<thead><tr><th scope=\"col\">Score</th><th scope=\"col\">After</th><th scope=\"col\">What was said</th></tr></thead>\n<tbody>\n");
+    for (const ScoreWords& one : game.score) {
+      html.raw("<tr><th scope=\"row\">").text(one.what).raw("</th>");
+      cell(html, "after", one.value);
+      cell(html, "said", one.because);
+      html.raw("</tr>\n");
+    }
+    html.raw("</tbody></table>\n");
+  }
+  for (const GameWords::Hypothesis& one : game.hypotheses) {
+    html.raw("<p>").text(one.when).raw(": \u201c").text(one.text).raw("\u201d");
+    html.text(one.judged == "right" ? " was right" : one.judged == "wrong" ? " was not it" : one.judged == "several" ? " named more than one cause" : "").raw("</p>\n");
+  }
+}
+
 void write_faults(Html& html, const Summary& summary, const Json& verdict) {
   html.raw("<h2 id=\"faults\">What was injected</h2>\n");
   if (summary.faults.empty()) {

@@ -75,6 +75,7 @@ class LiveDisplay final : public RunDisplay {
     const std::string kind = text_of(event, "event");
     if (kind == "run") probes_ = probe_windows(member(event, "playbook"), {});
     if (kind == "phase") phase_ = text_of(event, "phase"), phase_from_ = now_, phase_lasts_ = number_of(event, "lasts");
+    sealed_ = sealed_ || kind == "seal";
     if (kind == "window") keep(event);
     else if (const auto words = teller_.tell(event)) line(event_line(*words, style_.colour));
     tick(now_);
@@ -95,6 +96,8 @@ class LiveDisplay final : public RunDisplay {
     }
     out_(text);
   }
+
+  void told(const std::vector<Json>& events) override { remembered_.replace(events); }
 
   void note(const std::string& text) override { line(printable(text, 400)); }
 
@@ -169,7 +172,7 @@ class LiveDisplay final : public RunDisplay {
     }
     for (const ProbeWindows& probe : probes_) add_shares(lines, probe);
     const auto faults = teller_.in_place();
-    lines.push_back({{padded("in place", 10), "1"}, {faults.empty() ? "nothing" : printable(faults.front(), 300), faults.empty() ? nullptr : "1;31"}});
+    lines.push_back({{padded("in place", 10), "1"}, {sealed_ ? "sealed until the end" : faults.empty() ? "nothing" : printable(faults.front(), 300), faults.empty() ? nullptr : "1;31"}});
     for (std::size_t i = 1; i < std::min(faults.size(), kMaxInPlace); ++i) lines.push_back({{padded("", 10), nullptr}, {printable(faults[i], 300), "1;31"}});
     if (faults.size() > kMaxInPlace) lines.push_back({{padded("", 10), nullptr}, {fmt::format("and {} more", faults.size() - kMaxInPlace), nullptr}});
     lines.push_back({{"Ctrl-C stops the run and undoes everything", "2"}});
@@ -201,6 +204,7 @@ class LiveDisplay final : public RunDisplay {
   double now_ = 0;
   double next_draw_ = 0;
   std::vector<unsigned> drawn_;  // columns of each line of the block that is on the screen
+  bool sealed_ = false;
   bool finished_ = false;
 };
 

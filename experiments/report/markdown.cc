@@ -40,6 +40,11 @@ std::string markdown_report(const Json& playbook, const std::vector<Json>& event
     out += "\n| suspect | in the fault | what moved |\n| --- | --- | --- |\n";
     for (const SuspectWords& one : summary.suspects) out += fmt::format("| {} | {} | {} |\n", markdown_text(one.suspect), one.word == "moved" ? "**moved**" : one.word, markdown_text(one.because));
   }
+  if (!summary.game.cause.empty()) out += "\n" + line("Sealed, it was", summary.game.cause);
+  if (!summary.game.score.empty()) {
+    out += "\n| game day | | |\n| --- | --- | --- |\n";
+    for (const ScoreWords& one : summary.game.score) out += fmt::format("| {} | **{}** | {} |\n", one.what, markdown_text(one.value), markdown_text(one.because));
+  }
   for (const FaultWords& fault : summary.faults) {
     std::string permissions;
     for (const std::string& one : fault.allowed) permissions += (permissions.empty() ? "" : ", ") + one;

@@ -299,6 +299,7 @@ Summary summarize(const Json& playbook, const std::vector<Json>& events, const J
   for (const Json& event : events) {
     if (auto words = teller.tell(event)) out.events.push_back(std::move(*words));
   }
+  out.game = game_words(verdict);
   const auto probes = probe_windows(playbook, events);
   add_key_numbers(out, probes, verdict);
   add_generator(out, probes, events);

@@ -53,6 +53,25 @@ struct ResidueWords {
   std::string remedy;   // the command, or what a person does now
 };
 
+// What a game day came to (game_words.cc).
+struct ScoreWords {
+  std::string what;     // "time to detect"
+  std::string value;    // "4.2 s", or "never"
+  std::string because;
+  bool known = false;
+};
+struct GameWords {
+  std::string cause;    // "favourite: one balancer setting ..."; empty: not sealed, or not told
+  std::string commitment, opening;
+  bool matches = false;
+  std::vector<ScoreWords> score;
+  struct Hypothesis {
+    std::string when, text, judged;  // "4.2 s", "the database", "right"
+  };
+  std::vector<Hypothesis> hypotheses;
+  bool any() const { return !score.empty() || !commitment.empty(); }
+};
+
 struct KeyNumber {
   std::string label, value, note;
   std::string tone;  // "good", "bad", "unsure", ""
@@ -84,6 +103,7 @@ struct Summary {
   std::vector<Phase> phases;
   std::vector<KeyNumber> key_numbers;
   std::vector<EventWords> events;
+  GameWords game;
   std::vector<std::pair<std::string, std::string>> generator;  // "login: attempts due" -> "10 230"
 };
 
@@ -92,6 +112,7 @@ Summary summarize(const Json& playbook, const std::vector<Json>& events, const J
 
 std::vector<Phase> phases_of(const std::vector<Json>& events, std::optional<double> recovery_seconds);
 FindingWords finding_words(const Json& finding);
+GameWords game_words(const Json& verdict);
 // Parts of summarize(): the numbers of the first screen (numbers.cc).
 void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, const Json& verdict);
 void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events);

@@ -42,6 +42,23 @@ std::string undo_text(const Json& event, const std::string& name) {
   return remedy.empty() ? out : out + "; " + remedy;
 }
 
+// Of a game day: what is sealed, what was asked and answered.
+std::optional<std::string> tell_game(const std::string& kind, const Json& event) {
+  const std::string text = text_of(event, "text");
+  const std::string question = text_of(event, "question");
+  if (kind == "seal") {
+    return fmt::format("sealed: one of {} causes; the SHA-256 of the choice is {}", plain_count(number_of(event, "causes").value_or(0)), text_of(event, "commitment"));
+  }
+  if (kind == "opened") return with("the seal is opened: it was " + text_of(event, "name"), text_of(event, "cause"));
+  if (kind == "note") return (text_of(event, "from") == "room" ? "said: " : "note: ") + text;
+  if (kind == "ask") {
+    return fmt::format("QUESTION {}: {}{}", question, text, member(event, "answerable") == false ? "" : fmt::format(" (answer within {})", plain_seconds(number_of(event, "within").value_or(0))));
+  }
+  if (kind == "answer") return fmt::format("answer to {} after {}: {}", question, plain_seconds(number_of(event, "after").value_or(0)), text);
+  if (kind == "unanswered") return with(question + " was not answered", text_of(event, "because"));
+  return std::nullopt;
+}
+
 }  // namespace
 
 Teller::Told& Teller::fault(const Json& event) {
@@ -109,6 +126,7 @@ std::optional<EventWords> Teller::tell(const Json& event) {
     const std::string by = text_of(event, "kind");
     return say("stop", with(by == "operator" ? "stopped by the operator" : "stopped", text_of(event, "because")));
   }
+  if (auto words = tell_game(kind, event)) return say(kind == "ask" ? "ask" : "notice", std::move(*words));
   if (kind == "notice") return say("notice", with(text_of(event, "what"), text_of(event, "because")));
   return std::nullopt;
 }

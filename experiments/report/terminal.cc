@@ -34,6 +34,7 @@ class PlainDisplay final : public RunDisplay {
     if (words) out_(event_line(*words, style_.colour) + "\n");
   }
   void tick(double) override {}
+  void told(const std::vector<Json>& events) override { remembered_.replace(events); }
   void note(const std::string& text) override { out_(safe(text) + "\n"); }
   void verdict(const Json& verdict, const std::string& folder) override { out_(verdict_text(remembered_.summary(verdict), folder, style_.colour)); }
 
@@ -50,6 +51,7 @@ class JsonDisplay final : public RunDisplay {
 
   void event(const Json& event) override { line(event); }
   void tick(double) override {}
+  void told(const std::vector<Json>&) override {}  // the verdict has it
   void note(const std::string& text) override { line({{"event", "note"}, {"text", text}}); }
   void verdict(const Json& verdict, const std::string& folder) override { line({{"event", "verdict"}, {"verdict", verdict}, {"folder", folder}}); }
 
@@ -71,6 +73,7 @@ class FdDisplay final : public RunDisplay {
 
   void event(const Json& event) override { inner_->event(event); }
   void tick(double now) override { inner_->tick(now); }
+  void told(const std::vector<Json>& events) override { inner_->told(events); }
   void note(const std::string& text) override { inner_->note(text); }
   void verdict(const Json& verdict, const std::string& folder) override {
     inner_->verdict(verdict, folder);
@@ -94,6 +97,13 @@ void add_suspects(std::string& out, const Summary& summary, bool colour) {
   for (const SuspectWords& one : summary.suspects) {
     out += fmt::format("  suspect {}: {}: {}\n", safe(one.suspect), painted(one.word, sgr_of(one.tone), colour), safe(one.because));
   }
+}
+
+void add_game(std::string& out, const Summary& summary, bool colour) {
+  const GameWords& game = summary.game;
+  if (!game.cause.empty()) out += fmt::format("  sealed: it was {}\n", painted(safe(game.cause), "1", colour));
+  if (!game.opening.empty()) out += fmt::format("  the hash of the choice {}\n", game.matches ? "is the one shown at the start" : painted("is NOT the one shown at the start", "1;31", colour));
+  for (const ScoreWords& one : game.score) out += fmt::format("  {}: {}{}\n", one.what, painted(one.value, one.known ? "1" : "1;33", colour), one.because.empty() ? "" : ": " + safe(one.because));
 }
 
 bool has_utf8(const std::function<const char*(const char*)>& environment) {
@@ -138,6 +148,7 @@ std::string verdict_text(const Summary& summary, const std::string& folder, bool
   for (const std::string& sentence : summary.done) out += fmt::format("  done: {}\n", safe(sentence));
   add_findings(out, summary, colour);
   add_suspects(out, summary, colour);
+  add_game(out, summary, colour);
   out += fmt::format("  recovery: {}\n  undo: {}\n", safe(summary.recovery), painted(safe(summary.undo), summary.all_undone ? "32" : "1;31", colour));
   if (!summary.rebalance.empty()) out += fmt::format("  shares: {}\n", safe(summary.rebalance));
   for (const ResidueWords& one : summary.residue) {
@@ -145,11 +156,17 @@ std::string verdict_text(const Summary& summary, const std::string& folder, bool
     if (!one.remedy.empty()) out += fmt::format("  do now: {}\n", painted(safe(one.remedy), "1", colour));
   }
   if (!folder.empty()) out += fmt::format("  report: {}/report.html\n", safe(folder));
+  if (!folder.empty() && summary.game.any()) out += fmt::format("  postmortem, to go on from: {}/postmortem.md\n", safe(folder));
   return out;
 }
 
 void Remembered::add(const Json& event) {
   if (text_of(event, "event") != "window") events_.push_back(event);
+}
+
+void Remembered::replace(const std::vector<Json>& events) {
+  events_.clear();
+  for (const Json& event : events) add(event);
 }
 
 Summary Remembered::summary(const Json& verdict) const { return summarize(events_.empty() ? Json() : member(events_.front(), "playbook"), events_, verdict); }

@@ -40,6 +40,8 @@ class RunDisplay {
   virtual void event(const Json& event) = 0;
   virtual void tick(double now) = 0;  // seconds since the start of the run, as often as the caller likes; optional, windows tick too
   virtual void note(const std::string& text) = 0;
+  // All of a run of which parts were sealed: what the verdict is told from, in place of what was shown.
+  virtual void told(const std::vector<Json>& events) = 0;
   virtual void verdict(const Json& verdict, const std::string& folder) = 0;  // `folder` of the run's files; may be empty
 };
 
@@ -59,6 +61,7 @@ std::string event_line(const EventWords& event, bool colour);  // "  10.0 s  tex
 class Remembered {
  public:
   void add(const Json& event);
+  void replace(const std::vector<Json>& events);
   Summary summary(const Json& verdict) const;
 
  private:

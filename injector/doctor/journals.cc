@@ -48,6 +48,7 @@ std::vector<Symptom> judge_journal(const JournalStatus& journal) {
   } else {
     out.severity = Gravity::held;
     out.what = fmt::format("run {} {} {} steps now", run, journal.holder == Holder::in_progress ? "is in progress and holds" : "is being reverted and owes", owed);
+    if (is_sealed(journal)) out.what = fmt::format("run {} is in progress and holds something that is sealed until its end", run);
     if (journal.holder == Holder::in_progress) out.undo = "capsize stop " + shell_word(journal.run);
     else out.advice = "its guard, or a `capsize revert`, is at work: look again in some seconds";
   }

@@ -70,9 +70,13 @@ std::string_view to_string(Holder holder) {
   return "nobody";
 }
 
+bool is_sealed(const JournalStatus& status) {
+  return status.holder == Holder::in_progress && status.run.substr(0, status.run.find('@')).ends_with(kSealedSuffix);
+}
+
 Json to_json(const JournalStatus& status) {
   Json steps = Json::array();
-  const std::vector<UndoReport> reports = reports_of(status.contents);
+  const std::vector<UndoReport> reports = is_sealed(status) ? std::vector<UndoReport>() : reports_of(status.contents);
   for (std::size_t i = 0; i < reports.size(); ++i) {
     const JournalStep& step = status.contents.steps[i];
     Json json = {{"step", step.id}, {"undo", to_json(step.undo)}, {"lasts", to_string(step.lasts)}, {"at", step.at}, {"outstanding", step.outstanding()}};
@@ -81,6 +85,7 @@ Json to_json(const JournalStatus& status) {
   }
   Json json = {{"run", status.run}, {"path", status.path}, {"holder", to_string(status.holder)}, {"outstanding", status.contents.outstanding()}};
   json["steps"] = std::move(steps);
+  json["sealed"] = is_sealed(status);
   json["damage"] = status.contents.damage;
   if (status.contents.run) {
     json["began"] = status.contents.run->began;

@@ -20,7 +20,11 @@ struct JournalStatus {
   Holder holder = Holder::nobody;
   JournalContents contents;
 };
-Json to_json(const JournalStatus& status);
+// Of a sealed run (its id ends so) that is in progress: its steps would tell what it hides from the people who look for it. They are told
+// as soon as its agent is dead.
+inline constexpr std::string_view kSealedSuffix = "-sealed";
+bool is_sealed(const JournalStatus& status);
+Json to_json(const JournalStatus& status);  // without the steps where it is sealed
 
 // Every journal of the folder, sorted by run. `boot_id` is that of now. Looks only. Throws Error when the folder cannot be read.
 std::vector<JournalStatus> list_journals(const StateDir& state, const std::string& boot_id);

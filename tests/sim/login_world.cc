@@ -309,13 +309,18 @@ Playbook LoginWorld::playbook(const std::string& text, std::map<std::string, Jso
 Playbook LoginWorld::shipped(const std::string& name) { return playbook(file_text(std::filesystem::path(CAPSIZE_SOURCE_DIR) / "experiments/playbooks" / name)); }
 
 LoginWorld::Result LoginWorld::run(const Playbook& playbook, std::uint64_t seed, bool without_faults) {
-  World world_now = world();
-  Timeline timeline(clock);
-  StopSource stop;
   RunOptions options;
-  options.run = "sim";
   options.seed = seed;
   options.without_faults = without_faults;
+  return run_with(playbook, options);
+}
+
+LoginWorld::Result LoginWorld::run_with(const Playbook& playbook, RunOptions options) {
+  World world_now = world();
+  Timeline timeline(clock);
+  if (on_start) on_start(timeline);
+  StopSource stop;
+  options.run = "sim";
   running_ = true;
   if (hardened_) asio::co_spawn(io, health_checks(this), [](std::exception_ptr) {});
   for (auto& [when, what] : std::exchange(plans_, {})) asio::co_spawn(io, call_at(&clock, when, std::move(what), &stop), [](std::exception_ptr) {});

@@ -83,6 +83,7 @@ class LoginWorld {
   };
   // Runs it to its end in virtual time.
   Result run(const Playbook& playbook, std::uint64_t seed = 1, bool without_faults = false);
+  Result run_with(const Playbook& playbook, RunOptions options);
   // Called once, this long after the start of the next run.
   void at(Duration when, std::function<void(StopSource& stop)> what) { plans_.emplace_back(when, std::move(what)); }
 
@@ -92,6 +93,7 @@ class LoginWorld {
   FakeHaproxy haproxy;
   std::string why_wrongly_accepted;  // not empty: the service takes wrong passwords
   bool service_up = true;
+  std::function<void(Timeline& timeline)> on_start;  // of the next runs, before their first event
   // Instead of the model: what answers the logins.
   std::function<std::unique_ptr<LoginTransport>(const ProbeContext&)> answers;
 
