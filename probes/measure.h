@@ -13,10 +13,15 @@ namespace capsize {
 enum class MeasureKind { ratio, duration, rate, count, number };
 std::string_view to_string(MeasureKind kind);
 
+// What a measure is about: a span of time, or how long something took since the fault, or since its end. The latter are no business of a
+// probe, which knows nothing of faults: who judges them (experiments/detection.h) reads the probe's windows.
+enum class MeasureOf { span, since_fault, since_undo };
+
 struct MeasureInfo {
   std::string name;   // "success_ratio", "latency.p99", "share.auth1"
   MeasureKind kind;
   std::string doc;    // one sentence, with the unit
+  MeasureOf of = MeasureOf::span;
 };
 
 struct Interval {

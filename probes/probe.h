@@ -21,6 +21,7 @@ namespace capsize {
 using Window = Json;
 
 class LoginTransport;  // probes/login/transport.h: the seam where virtual time puts a model instead of sockets
+class DocumentSource;  // probes/alert/document_source.h: the same for what monitoring is asked
 
 struct ProbeContext {
   std::string name;                         // in the playbook
@@ -33,6 +34,8 @@ struct ProbeContext {
   std::function<void(Window)> emit;         // call on the control thread only
   // Virtual time: makes the transport that answers logins, and keeps the probe on the control thread. Empty: real sockets, own thread.
   std::function<std::unique_ptr<LoginTransport>(const ProbeContext&)> transport;
+  // The same for probes that ask monitoring; empty: over HTTP.
+  std::function<std::unique_ptr<DocumentSource>(const ProbeContext&)> documents;
 };
 
 // Thread: control. The object outlives run().
@@ -55,6 +58,8 @@ struct ProbeType {
   std::unique_ptr<Probe> (*make)(ProbeContext context) = nullptr;
   // Pure: one measure over the given windows (all of one probe, in order). Nothing when the windows cannot say (none, or no such server).
   std::optional<Measured> (*measure)(std::string_view name, const std::vector<const Window*>& windows) = nullptr;
+  // Pure: why `measure` has nothing to say over these windows; empty where it does not know. May be null.
+  std::string (*why_unknown)(std::string_view name, const std::vector<const Window*>& windows) = nullptr;
 };
 
 const std::vector<ProbeType>& probe_catalog();  // THE table of probes

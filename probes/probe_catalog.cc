@@ -20,6 +20,8 @@ const std::vector<ProbeType>& probe_catalog() {
       tcp_connect(),
       http_get(),
       exec_probe(),
+      prometheus_query(),
+      alert_fired(),
   };
   return table;
 }

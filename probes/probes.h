@@ -9,5 +9,7 @@ const ProbeType& balancer_shares();
 const ProbeType& tcp_connect();
 const ProbeType& http_get();
 const ProbeType& exec_probe();
+const ProbeType& prometheus_query();
+const ProbeType& alert_fired();
 
 }  // namespace capsize

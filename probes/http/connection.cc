@@ -46,14 +46,14 @@ void throw_if_cancelled(const boost::system::error_code& error) {
 }
 
 template <class Stream>
-Task<HttpReply> exchange_on(Stream& stream, boost::beast::flat_buffer& buffer, HttpRequest request) {
+Task<HttpReply> exchange_on(Stream& stream, boost::beast::flat_buffer& buffer, HttpRequest request, std::size_t max_body) {
   HttpReply out;
   co_await http::async_write(stream, request, asio::redirect_error(asio::use_awaitable, out.error));
   throw_if_cancelled(out.error);
   // Even when the write failed there may be an answer to read: a server that closes early says why first.
   http::response_parser<http::string_body> parser;
   parser.header_limit(static_cast<std::uint32_t>(kMaxHeaderBytes));
-  parser.body_limit(kMaxBodyBytes);
+  parser.body_limit(max_body);
   boost::system::error_code read_error;
   co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, read_error));
   throw_if_cancelled(read_error);
@@ -133,9 +133,9 @@ Task<ConnectResult> Connection::connect() {
 Task<HttpReply> Connection::exchange(HttpRequest request) {
   HttpReply out;
   if (socket_->tls) {
-    out = co_await exchange_on(*socket_->tls, buffer_, std::move(request));
+    out = co_await exchange_on(*socket_->tls, buffer_, std::move(request), origin_->max_body);
   } else {
-    out = co_await exchange_on(socket_->plain, buffer_, std::move(request));
+    out = co_await exchange_on(socket_->plain, buffer_, std::move(request), origin_->max_body);
   }
   used = true;
   co_return out;

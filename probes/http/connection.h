@@ -34,6 +34,7 @@ struct Origin {
   Url url;
   std::vector<asio::ip::tcp::endpoint> endpoints;
   std::shared_ptr<asio::ssl::context> tls;  // null: plain
+  std::size_t max_body = kMaxBodyBytes;     // of an answer; a larger one is an error
 };
 // Throws Error when the name does not resolve or the CA file cannot be read.
 Task<std::shared_ptr<const Origin>> resolve_origin(Url url, TlsOptions options);
