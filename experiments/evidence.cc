@@ -90,6 +90,7 @@ std::string describe(const Expectation& expectation) {
     out += fmt::format("{}{} {}", separator, words_of(bound.comparison), bound.written);
     separator = " and ";
   }
+  if (expectation.of != MeasureOf::span) return expectation.during_fault ? fmt::format("{} of {}", out, expectation.over()) : out;
   return expectation.probe.empty() ? out : fmt::format("{} during {}", out, expectation.over());
 }
 
@@ -155,6 +156,21 @@ std::optional<Stretch> Evidence::span(const Expectation& expectation) const {
   return Stretch{fault->second.from, to};
 }
 
+std::optional<double> Evidence::injected_at(std::optional<std::size_t> fault) const {
+  std::optional<double> out;
+  for (const auto& [index, stretch] : in_place_) {
+    if (fault && *fault != index) continue;
+    out = std::min(out.value_or(stretch.from), stretch.from);
+  }
+  return out;
+}
+
+std::optional<double> Evidence::undone_at(std::optional<std::size_t> fault) const {
+  if (!fault) return undone_at_;
+  const auto found = in_place_.find(*fault);
+  return found == in_place_.end() || found->second.to < 0 ? std::nullopt : std::optional(found->second.to);
+}
+
 double Evidence::complete_until() const {
   double until = last_;
   for (const auto& [name, use] : playbook_.probes) until = std::min(until, complete_until(name));
@@ -191,6 +207,13 @@ std::optional<Measured> Evidence::measure(const std::string& probe, std::string_
   return type->measure(measure, chosen);
 }
 
+std::string Evidence::why_unknown(const Expectation& expectation, Stretch stretch) const {
+  const auto use = playbook_.probes.find(expectation.probe);
+  const ProbeType* type = use == playbook_.probes.end() ? nullptr : find_probe(use->second.probe);
+  if (type == nullptr || type->why_unknown == nullptr) return "";
+  return type->why_unknown(expectation.measure, windows(expectation.probe, stretch));
+}
+
 Holds Evidence::judge_bound(Comparison comparison, const Limit& limit, const Measured& measured, bool strict) {
   if (sampled(measured) && measured.samples < kFewestSamples) return Holds::unknown;
   if (!strict) return satisfied(comparison, measured.value, limit.value) ? Holds::yes : Holds::no;
@@ -225,7 +248,8 @@ Finding Evidence::hold(const Expectation& expectation, Stretch stretch, bool str
   finding.evidence = {{"measure", expectation.name()}, {"during", expectation.over()}, {"from", stretch.from}, {"to", stretch.to}};
   const auto measured = measure(expectation.probe, expectation.measure, stretch);
   if (!measured) {
-    finding.because = fmt::format("{} has no samples in this span", expectation.name());
+    const std::string why = why_unknown(expectation, stretch);
+    finding.because = why.empty() ? fmt::format("{} has no samples in this span", expectation.name()) : fmt::format("{} is not known: {}", expectation.name(), why);
     return finding;
   }
   finding.evidence.update(to_json(*measured));

@@ -40,6 +40,9 @@ class Evidence {
   // Of an expectation: its phase, or while its fault was in place.
   std::optional<Stretch> span(const Expectation& expectation) const;
   std::optional<double> undone_at() const { return undone_at_; }  // when every fault was verified gone
+  // When this fault (by its index), or without one the first of all, was in place; and when this one's undo was done, or all's verified.
+  std::optional<double> injected_at(std::optional<std::size_t> fault) const;
+  std::optional<double> undone_at(std::optional<std::size_t> fault) const;
   double last() const { return last_; }
 
   // Up to where every probe has handed over complete windows.
@@ -60,6 +63,7 @@ class Evidence {
   const Playbook& playbook() const { return playbook_; }
 
  private:
+  std::string why_unknown(const Expectation& expectation, Stretch stretch) const;
   struct Limit {
     double value = 0;
     Interval interval{0, 0};  // of a multiple of the baseline, which was measured too; else both ends are the value

@@ -31,6 +31,7 @@ struct Bound {
 struct Expectation {
   std::string probe;    // empty for measures of the run ("recovery_time")
   std::string measure;  // "success_ratio"
+  MeasureOf of = MeasureOf::span;  // else it is a time since the fault, or its undo: see detection.h
   Span during = Span::fault;
   std::optional<std::size_t> during_fault;  // index in Playbook::faults: only while this one was in place
   std::string during_name;    // as the playbook calls that fault
@@ -113,6 +114,7 @@ struct Playbook {
   std::vector<Expectation> hypothesis;
   std::vector<Guardrail> abort_when;
   Json as_run;                        // variables filled in, secrets replaced by ***
+  std::map<std::string, std::size_t> left_out;  // probes whose "only_if" is empty, and how many expectations and guardrails went with them
   std::vector<std::string> secrets;   // their values: never shown
 
   // Until the last fault ends, whichever of the sealed causes is chosen, so that its length tells nothing; zero without faults.

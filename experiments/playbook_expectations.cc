@@ -84,6 +84,7 @@ Expectation PlaybookReader::read_expectation(const ExpectationKeys& keys, const 
   if (json.contains("measure") && json["measure"].is_string()) {
     const bool filled_in = !is_broken(pointer + "/measure");
     if (filled_in) info = find_measure_of(keys.measure, pointer, out);
+    if (info != nullptr) out.of = info->of;
   }
   read_bounds(keys, info, pointer, out);
   const bool has_bound = json.contains("at_least") || json.contains("at_most") || json.contains("below") || json.contains("above");
@@ -145,7 +146,7 @@ void PlaybookReader::check_power() {
     if (info == nullptr) continue;
     for (const Bound& bound : expectation.bounds) {
       const auto warning = power_warning(out_, *probe->second, *info, expectation, bound);
-      if (warning) diagnostics_.warn(pointer_join(pointer_join("/hypothesis", i), to_string(bound.comparison)), warning->fact, warning->remedy);
+      if (warning) diagnostics_.warn(pointer_join(pointer_join("/hypothesis", hypothesis_places_[i]), to_string(bound.comparison)), warning->fact, warning->remedy);
     }
   }
   for (std::size_t i = 0; i < out_.abort_when.size(); ++i) {
@@ -172,6 +173,28 @@ void PlaybookReader::check_recovery_time(const Expectation& expectation, const s
   }
 }
 
+// How long something took since a fault, or since its end: at most so long, and there must be room to see it.
+void PlaybookReader::check_since(const ExpectationKeys& keys, const Expectation& expectation, const std::string& pointer) {
+  if (!has_faults_) wrong(pointer + "/measure", {"there is no fault for it to count from: the playbook has no faults", "leave it out, or add a fault"});
+  if (keys.during && !expectation.during_fault && expectation.during != Span::fault) {
+    wrong(pointer + "/during", {fmt::format("{} counts from a fault, not over a phase", in_quotes(keys.measure)), "leave \"during\" out, or write the name of a fault"});
+  }
+  const bool since_fault = expectation.of == MeasureOf::since_fault;
+  Duration from = out_.fault_phase();
+  for (std::size_t i = 0; i < out_.faults.size(); ++i) {
+    const PlannedFault& fault = out_.faults[i];
+    if (expectation.during_fault == i) from = fault.at + (since_fault ? Duration(0) : fault.lasting);
+    else if (!expectation.during_fault && since_fault) from = std::min(from, fault.at);
+  }
+  const Duration room = out_.fault_phase() + out_.timing.recovery - from;
+  for (const Bound& bound : expectation.bounds) {
+    const std::string place = pointer_join(pointer, to_string(bound.comparison));
+    if (bound.relative_to_baseline) wrong(place, {fmt::format("{} has no baseline", in_quotes(keys.measure)), "write a duration, as \"30s\""});
+    else if (bound.comparison != Comparison::at_most && bound.comparison != Comparison::below) wrong(place, {"a least time for it to take", "write \"at_most\""});
+    else if (bound.value > seconds(room)) diagnostics_.warn(place, fmt::format("the run ends {} after it begins to count: whether it took {} cannot be seen", show(room), printable(bound.written, 60)), "make timing.recovery longer");
+  }
+}
+
 void PlaybookReader::read_expectations(const Json& list, const std::string& pointer, std::vector<Expectation>& out) {
   const bool is_steady_state = pointer == "/steady_state";
   for (std::size_t i = 0; i < list.size(); ++i) {
@@ -181,14 +204,17 @@ void PlaybookReader::read_expectations(const Json& list, const std::string& poin
     const bool of_the_run = expectation.probe.empty() && !expectation.measure.empty();
     if (is_steady_state) {
       expectation.during = Span::baseline;
-      if (of_the_run) wrong(place + "/measure", {fmt::format("{} is known only when the run is over", in_quotes(expectation.measure)), "write it in \"hypothesis\""});
+      if (of_the_run || expectation.of != MeasureOf::span) wrong(place + "/measure", {fmt::format("{} is known only when the run is over", in_quotes(keys.measure)), "write it in \"hypothesis\""});
       for (const Bound& bound : expectation.bounds) {
         if (bound.relative_to_baseline) wrong(pointer_join(place, to_string(bound.comparison)), {"the steady state judges the baseline, and cannot be relative to it", "write a bound of its own"});
       }
     } else {
       check_during(keys, place, expectation);
       if (of_the_run) check_recovery_time(expectation, place);
+      if (expectation.of != MeasureOf::span) check_since(keys, expectation, place);
     }
+    if (leaves_out(expectation)) continue;
+    if (!is_steady_state) hypothesis_places_.push_back(i);
     out.push_back(std::move(expectation));
   }
 }
@@ -201,10 +227,11 @@ void PlaybookReader::read_guardrails(const Json& list) {
     guardrail.breach = read_expectation(keys, list[i], place);
     guardrail.breach.during = Span::run;
     guardrail.lasting = keys.lasting;
-    if (guardrail.breach.probe.empty() && !guardrail.breach.measure.empty()) {
-      wrong(place + "/measure", {fmt::format("{} is known only when the run is over", in_quotes(guardrail.breach.measure)), "watch a measure of a probe"});
+    if ((guardrail.breach.probe.empty() && !guardrail.breach.measure.empty()) || guardrail.breach.of != MeasureOf::span) {
+      wrong(place + "/measure", {fmt::format("{} is known only when the run is over", in_quotes(keys.measure)), "watch a measure of a probe"});
     }
     if (keys.bounds().size() > 1) diagnostics_.add_key(place, "more than one bound", "write a guardrail for each: any of them stops the run");
+    if (leaves_out(guardrail.breach)) continue;
     out_.abort_when.push_back(std::move(guardrail));
   }
 }

@@ -202,7 +202,9 @@ const Spec<ProbeKeys>& probe_spec() {
                                .optional("target", &ProbeKeys::target, "what it looks at: a name from \"targets\"; required by probes that look at a target, unknown to others")
                                .optional("suspect", &ProbeKeys::suspect,
                                          "what it asks directly, where that may be blamed for what the logins suffer, as \"database\": the verdict says whether it moved, is ruled out, or cannot be told",
-                                         if_given(not_empty(60)));
+                                         if_given(not_empty(60)))
+                               .optional("only_if", &ProbeKeys::only_if,
+                                         "where this is an empty text, the probe is left out, and every expectation about it; the verdict names it. For what not every place has: \"${prometheus}\"");
   return spec;
 }
 

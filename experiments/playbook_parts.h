@@ -86,6 +86,7 @@ struct ProbeKeys {
   std::string probe;
   std::optional<Name> target;
   std::optional<std::string> suspect;
+  std::optional<std::string> only_if;
 };
 const Spec<ProbeKeys>& probe_spec();
 

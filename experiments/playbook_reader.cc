@@ -76,6 +76,7 @@ Playbook PlaybookReader::read() {
   read_expectations(keys.steady_state.json, "/steady_state", out_.steady_state);
   read_expectations(keys.hypothesis.json, "/hypothesis", out_.hypothesis);
   read_guardrails(keys.abort_when.json);
+  check_left_out();
   check_power();
   check_unused();
   return std::move(out_);
@@ -180,6 +181,12 @@ void PlaybookReader::read_probes(const Json& probes) {
     const ProbeType* type = type_of(json, "probe", pointer, *catalogs_.probes);
     const AnySpec* spec = type != nullptr ? &type->spec() : nullptr;
     const ProbeKeys keys = common_keys(probe_spec(), spec, json, pointer);
+    if (keys.only_if && keys.only_if->empty() && !is_broken(pointer + "/only_if")) {
+      out_.left_out[name] = 0;
+      probe_types_[name] = type;
+      if (keys.target) used_targets_.insert(keys.target->text);
+      continue;  // its own parameters may be of what is not there
+    }
     ProbeUse& use = out_.probes[name];
     use.probe = keys.probe;
     use.suspect = keys.suspect.value_or("");
@@ -189,6 +196,20 @@ void PlaybookReader::read_probes(const Json& probes) {
     if (type != nullptr && json.is_object()) check_target(json, keys.target, target_types_of(*type), type->name, pointer);
     else if (keys.target) used_targets_.insert(keys.target->text);
   }
+}
+
+// What is left must still say when the system is well.
+void PlaybookReader::check_left_out() {
+  if (out_.left_out.empty()) return;
+  if (out_.probes.empty()) wrong("/probes", {"every probe is left out: each has an empty \"only_if\"", "set a variable of theirs, or add a probe without \"only_if\""});
+  else if (out_.steady_state.empty()) wrong("/steady_state", {"every expectation of it is about a probe that is left out (\"only_if\")", "add one about another probe"});
+}
+
+bool PlaybookReader::leaves_out(const Expectation& expectation) {
+  const auto found = out_.left_out.find(expectation.probe);
+  if (found == out_.left_out.end()) return false;
+  ++found->second;
+  return true;
 }
 
 void PlaybookReader::read_timing(const Json& timing) {

@@ -30,6 +30,8 @@ class PlaybookReader {
   void check_run_time(bool faults_fit);
   void check_overlaps();
   void check_unused();
+  void check_left_out();
+  bool leaves_out(const Expectation& expectation);  // and counts it
 
   // playbook_game.cc
   void read_sealed(const Json& list);
@@ -47,6 +49,7 @@ class PlaybookReader {
   void find_fault_named(const std::string& name, const std::string& pointer, Expectation& out);
   void check_power();
   void check_recovery_time(const Expectation& expectation, const std::string& pointer);
+  void check_since(const ExpectationKeys& keys, const Expectation& expectation, const std::string& pointer);
 
   bool is_broken(const std::string& pointer) const;
   void take(const Diagnostics& found);  // all but what is about broken values
@@ -76,6 +79,7 @@ class PlaybookReader {
   Playbook out_;
   std::map<std::string, const TargetType*> target_types_;  // by the playbook's name; null: of no known type
   std::map<std::string, const ProbeType*> probe_types_;
+  std::vector<std::size_t> hypothesis_places_;             // and of each expectation of its hypothesis
   std::set<std::string> used_targets_;
   std::set<std::string> used_hosts_;
   bool has_faults_ = false;

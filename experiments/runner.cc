@@ -6,6 +6,7 @@
 #include <exception>
 #include <set>
 
+#include "experiments/detection.h"
 #include "experiments/guardrail.h"
 #include "experiments/recovery.h"
 #include "injector/base/error.h"
@@ -129,6 +130,7 @@ class Runner {
       context.start = timeline_.start();
       context.emit = [this, probe = name](Window window) { record("window", {{"probe", probe}, {"window", std::move(window)}}); };
       context.transport = world_.transport;
+      context.documents = world_.documents;
       probes_.push_back(type->make(std::move(context)));
     }
     probes_running_ = probes_.size();
@@ -303,13 +305,15 @@ class Runner {
     begin_phase(Span::recovery, playbook_.timing.recovery);
     const double end = evidence_.undone_at().value_or(0) + seconds(playbook_.timing.recovery);
     TimePoint next = world_.clock->now();
+    bool told = false;
     for (;;) {
       next += std::chrono::seconds(1);
       co_await world_.clock->sleep_until(next);
       const auto found = find_recovery(evidence_);
       if (found && found->recovered) {
-        record("notice", {{"what", "recovered"}, {"because", found->because}, {"seconds", found->seconds}});
-        co_return;
+        if (!told) record("notice", {{"what", "recovered"}, {"because", found->because}, {"seconds", found->seconds}});
+        told = true;
+        if (!still_open(evidence_)) co_return;  // an alert may take longer than the system
       }
       if (evidence_.complete_until() >= end || timeline_.now_seconds() >= end + 5) co_return;
     }

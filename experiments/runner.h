@@ -26,6 +26,7 @@ struct World {
   std::function<Task<std::unique_ptr<Host>>(std::string name, std::vector<std::string> via)> connect;
   // See ProbeContext::transport; empty on the real machine.
   std::function<std::unique_ptr<LoginTransport>(const ProbeContext&)> transport;
+  std::function<std::unique_ptr<DocumentSource>(const ProbeContext&)> documents;  // the same
 };
 
 struct RunOptions {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "experiments/aftermath.h"
+#include "experiments/detection.h"
 #include "experiments/game/score.h"
 #include "experiments/recovery.h"
 #include "experiments/suspects.h"
@@ -103,6 +104,8 @@ std::vector<Finding> hypothesis_findings(const Playbook& playbook, const Run& ru
         finding.evidence["limit"] = bound.value;
         finding.evidence["value"] = recovery->recovered ? Json(recovery->seconds) : Json(nullptr);
       }
+    } else if (expectation.of != MeasureOf::span) {
+      finding = hold_since(run.evidence, expectation, run.without_faults);
     } else if (const auto stretch = run.evidence.span(expectation)) {
       finding = run.evidence.hold(expectation, *stretch, true);
     } else {
@@ -288,6 +291,8 @@ Json judge(const Playbook& as_read, const std::vector<Json>& events) {
   if (sealed.is_object()) verdict["sealed"] = sealed;
   if (playbook.asks()) verdict["questions"] = questions_json(events);
   if (const Json score = game_score(playbook, events, run.evidence, verdict["recovery"]); score.is_object()) verdict["score"] = score;
+  if (Json alerts = alerts_json(run.evidence); !alerts.empty()) verdict["alerts"] = std::move(alerts);
+  for (const auto& [probe, expectations] : playbook.left_out) verdict["left_out"].push_back({{"probe", probe}, {"expectations", expectations}});
   verdict["residue"] = run.residue;
   if (run.stop) verdict["stopped"] = *run.stop;
   return verdict;

@@ -8,6 +8,10 @@
 namespace capsize {
 namespace {
 
+void print_left_out(const Playbook& playbook) {
+  for (const auto& [probe, expectations] : playbook.left_out) fmt::print("  left out: the probe {} (its \"only_if\" is empty), and {} expectation{} about it\n", probe, expectations, expectations == 1 ? "" : "s");
+}
+
 int check(const std::vector<std::string>& files, const PlaybookFlags& flags, const CliContext& context) {
   int code = 0;
   Json out = Json::array();
@@ -21,6 +25,7 @@ int check(const std::vector<std::string>& files, const PlaybookFlags& flags, con
     }
     fmt::print(stderr, "{}", result.diagnostics.text(file));
     if (good) fmt::print("{}: good\n", printable(file));
+    if (good) print_left_out(*result.playbook);
     else fmt::print(stderr, "{}: {} mistake{}\n", printable(file), result.diagnostics.errors(), result.diagnostics.errors() == 1 ? "" : "s");
   }
   if (context.json) fmt::print("{}\n", Json({{"playbooks", out}}).dump());

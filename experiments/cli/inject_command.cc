@@ -191,6 +191,19 @@ Json measures_of(const ProbeType& type, const std::vector<const Window*>& window
   return out;
 }
 
+// A playbook needs a steady state; this one says nothing.
+Json any_expectation(const ProbeType& type) {
+  const auto& infos = type.measures();
+  const auto info = std::find_if(infos.begin(), infos.end(), [](const MeasureInfo& one) { return one.of == MeasureOf::span; });
+  CAPSIZE_CHECK(info != infos.end());
+  const std::size_t pattern = info->name.find('<');
+  Json out = {{"measure", "probe." + (pattern == std::string::npos ? info->name : info->name.substr(0, pattern) + "x")}, {"at_least", 0}};
+  if (info->kind == MeasureKind::ratio) out["at_least"] = "0%";
+  if (info->kind == MeasureKind::duration) out["at_least"] = "0s";
+  if (info->kind == MeasureKind::rate) out["at_least"] = "0/s";
+  return out;
+}
+
 int probe(const OneFlags& flags, const CliContext& context) {
   const ProbeType& type = probe_type(flags);
   const TargetType* target = type.target_type.empty() ? nullptr : &target_type(type.target_type);
@@ -199,9 +212,7 @@ int probe(const OneFlags& flags, const CliContext& context) {
   Json json = {{"playbook", 1}, {"title", "capsize probe " + flags.name}, {"timing", {{"baseline", flags.lasting}}}};
   if (target) parts.target["type"] = type.target_type, parts.own["target"] = "target", json["targets"] = {{"target", parts.target}};
   json["probes"] = {{"probe", parts.own}};
-  const std::string any_measure = type.measures().front().name;
-  const bool pattern = any_measure.find('<') != std::string::npos;
-  json["steady_state"] = Json::array({{{"measure", "probe." + (pattern ? any_measure.substr(0, any_measure.find('<')) + "x" : any_measure)}, {"at_least", "0%"}}});
+  json["steady_state"] = Json::array({any_expectation(type)});
   const Playbook playbook = checked(json);
   SystemClock clock;
   StopSource stop;
@@ -220,14 +231,16 @@ int probe(const OneFlags& flags, const CliContext& context) {
   for (const Json& event : timeline.events()) evidence.add(event);
   const Json measures = measures_of(type, evidence.windows("probe"));
   const auto problem = generator_problem(evidence.windows("probe"));
+  const std::string unknown = type.why_unknown == nullptr ? "" : type.why_unknown("", evidence.windows("probe"));
   if (context.json) {
-    fmt::print("{}\n", Json({{"probe", flags.name}, {"measures", measures}, {"generator_problem", problem ? Json(*problem) : Json(nullptr)}}).dump(2));
+    fmt::print("{}\n", Json({{"probe", flags.name}, {"measures", measures}, {"generator_problem", problem ? Json(*problem) : Json(nullptr)}, {"unknown", unknown}}).dump(2, ' ', false, Json::error_handler_t::replace));
     return problem ? 4 : 0;
   }
   for (const auto& [name, value] : measures.items()) {
     const MeasureInfo* info = find_measure(type, name);
     fmt::print("{:<20} {:>12}   {} samples\n", name, show_value(info->kind, value.value("value", 0.0)), value.value("samples", 0));
   }
+  if (!unknown.empty()) fmt::print(stderr, "not known: {}\n", printable(unknown, 1000));
   if (problem) fmt::print(stderr, "the tester could not keep up: {}\n", *problem);
   return problem ? 4 : 0;
 }

@@ -293,6 +293,7 @@ World LoginWorld::world() {
     co_return host;
   };
   out.transport = [this](const ProbeContext& context) { return transport_for(*this, context); };
+  out.documents = documents;
   return out;
 }
 

@@ -96,6 +96,7 @@ class LoginWorld {
   std::function<void(Timeline& timeline)> on_start;  // of the next runs, before their first event
   // Instead of the model: what answers the logins.
   std::function<std::unique_ptr<LoginTransport>(const ProbeContext&)> answers;
+  std::function<std::unique_ptr<DocumentSource>(const ProbeContext&)> documents;  // what monitoring says
 
   SimServer& server(const std::string& name) { return *servers_.at(index_of(name)); }
   Task<Answer> login(LoginAttempt attempt);

@@ -1,0 +1,242 @@
+#include "experiments/detection.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "injector/base/error.h"
+#include "probes/alert/alert_state.h"
+
+namespace capsize {
+namespace {
+
+constexpr double kOneMoreLook = 1.5;  // seconds after its limit that an answer about it may come
+
+double from_of(const Window* window) { return window->value("from", 0.0); }
+double to_of(const Window* window) { return window->value("to", 0.0); }
+
+std::string seconds_text(double value) { return show_value(MeasureKind::duration, value); }
+
+// Why this look proves nothing.
+std::string why(const Window* window) { return window->value(window->contains("gap") ? "gap" : "because", "no answer"); }
+
+struct Subject {
+  std::string alert;
+  std::string server;
+};
+
+Subject subject_of(const Evidence& evidence, const std::string& probe) {
+  const auto use = evidence.playbook().probes.find(probe);
+  CAPSIZE_CHECK(use != evidence.playbook().probes.end());
+  const Json& params = use->second.params;
+  return {params.value("alert", probe), params.value(params.contains("prometheus") ? "prometheus" : "alertmanager", "")};
+}
+
+const Window* last_before(const std::vector<const Window*>& windows, double moment) {
+  const Window* out = nullptr;
+  for (const Window* window : windows) {
+    if (to_of(window) <= moment) out = window;
+  }
+  return out;
+}
+
+void judge_silence(AlertTime& out, const Evidence& evidence, const std::vector<const Window*>& windows) {
+  const auto baseline = evidence.span(Span::baseline);
+  for (const Window* window : windows) {
+    if (baseline && to_of(window) <= baseline->to && is_there(alert_state(*window))) out.always = true;
+  }
+  if (out.always) {
+    out.silent_before = false;
+    return;
+  }
+  const Window* before = last_before(windows, *out.moment);
+  if (before == nullptr) {
+    out.doubt = "nobody had looked before the fault";
+  } else if (is_there(alert_state(*before))) {
+    out.silent_before = false;
+    out.doubt = "it fired already when this fault began";
+  } else if (!is_silent(alert_state(*before))) {
+    out.doubt = "whether it was silent before the fault is not known: " + why(before);
+  } else {
+    out.silent_before = true;
+  }
+}
+
+// The larger of the bounds that it may take at most.
+double longest(const Expectation& expectation) {
+  double out = 0;
+  for (const Bound& bound : expectation.bounds) out = std::max(out, bound.value);
+  return out;
+}
+
+Holds judge_time(const AlertTime& time, const Bound& bound) {
+  const bool strictly = bound.comparison == Comparison::below;
+  if (time.always) return Holds::no;
+  if (strictly ? time.not_before >= bound.value : time.not_before > bound.value) return Holds::no;
+  const bool in_time = time.seconds && (strictly ? *time.seconds < bound.value : *time.seconds <= bound.value);
+  return in_time && time.doubt.empty() ? Holds::yes : Holds::unknown;
+}
+
+std::string what_was_seen(const AlertTime& time, const Subject& subject, MeasureOf of) {
+  const bool fault = of == MeasureOf::since_fault;
+  if (time.always) return fmt::format("{} fired before the fault: an alert that always fires detects nothing", subject.alert);
+  const std::string seen = time.seen.empty() ? "" : fmt::format(" ({}; asked of {})", time.seen, subject.server);
+  std::string out;
+  if (time.seconds && fault) out = fmt::format("{} fired {} after the fault", subject.alert, seconds_text(*time.seconds));
+  else if (time.seconds) out = *time.seconds == 0 ? fmt::format("{} was gone before the fault was", subject.alert) : fmt::format("{} was gone {} after the undo", subject.alert, seconds_text(*time.seconds));
+  else if (!fault) out = fmt::format("{} was not seen gone within {} of the undo", subject.alert, seconds_text(time.watched));
+  else if (time.not_before < time.watched) out = fmt::format("{} was not seen firing within {} of the fault{}", subject.alert, seconds_text(time.watched), seen);
+  else out = fmt::format("{} did not fire within {} of the fault{}", subject.alert, seconds_text(time.watched), seen);
+  return time.doubt.empty() ? out : fmt::format("{}; {}", out, time.doubt);
+}
+
+// Nothing was injected: it has to have been silent throughout.
+Finding hold_undisturbed(const Evidence& evidence, const Expectation& expectation, Finding finding) {
+  const Subject subject = subject_of(evidence, expectation.probe);
+  const auto run = evidence.span(Span::run);
+  const auto firing = run ? evidence.measure(expectation.probe, "firing", *run) : std::nullopt;
+  if (!firing) {
+    finding.because = fmt::format("whether {} was silent is not known", subject.alert);
+    const auto& windows = evidence.windows(expectation.probe);
+    for (const Window* window : windows) {
+      if (is_silent(alert_state(*window))) continue;
+      finding.because += ": " + why(window);
+      break;
+    }
+  } else if (firing->value > 0) {
+    finding.holds = Holds::no;
+    finding.because = fmt::format("{} fired, and no fault was injected", subject.alert);
+  } else {
+    finding.holds = Holds::yes;
+    finding.because = fmt::format("no fault was injected, and {} was silent", subject.alert);
+  }
+  return finding;
+}
+
+Holds worst(Holds a, Holds b) { return a == Holds::no || b == Holds::no ? Holds::no : a == Holds::unknown || b == Holds::unknown ? Holds::unknown : Holds::yes; }
+
+AlertTime time_of(const Evidence& evidence, const Expectation& expectation) {
+  return expectation.of == MeasureOf::since_fault ? time_to_detect(evidence, expectation.probe, expectation.during_fault) : time_to_clear(evidence, expectation.probe, expectation.during_fault);
+}
+
+bool of_an_alert(const ProbeUse& use) {
+  const ProbeType* type = find_probe(use.probe);
+  if (type == nullptr) return false;
+  const auto& infos = type->measures();
+  return std::any_of(infos.begin(), infos.end(), [](const MeasureInfo& info) { return info.of != MeasureOf::span; });
+}
+
+}  // namespace
+
+AlertTime time_to_detect(const Evidence& evidence, const std::string& probe, std::optional<std::size_t> fault) {
+  AlertTime out;
+  out.moment = evidence.injected_at(fault);
+  if (!out.moment) return out;
+  const auto& windows = evidence.windows(probe);
+  judge_silence(out, evidence, windows);
+  for (const Window* window : windows) {
+    if (to_of(window) <= *out.moment) continue;
+    const AlertState state = alert_state(*window);
+    if (fires(state)) {
+      out.seconds = to_of(window) - *out.moment;
+      out.seen.clear();
+      break;
+    }
+    if (from_of(window) < *out.moment) continue;
+    out.watched = from_of(window) - *out.moment;
+    if (state == AlertState::unknown && out.gap.empty()) out.gap = why(window);
+    if (out.gap.empty()) out.not_before = out.watched;
+    out.seen = is_silent(state) ? (state == AlertState::pending ? "it was pending" : "") : window->contains("gap") ? "" : why(window);
+  }
+  if (!out.seconds && !out.always) out.doubt.clear();  // that it did not fire needs no silence before
+  return out;
+}
+
+AlertTime time_to_clear(const Evidence& evidence, const std::string& probe, std::optional<std::size_t> fault) {
+  AlertTime out;
+  out.moment = evidence.undone_at(fault);
+  const auto injected = evidence.injected_at(fault);
+  if (!out.moment || !injected) return out;
+  const auto& windows = evidence.windows(probe);
+  bool fired = false;
+  std::optional<double> gone;  // since when without a break
+  for (const Window* window : windows) {
+    if (to_of(window) <= *injected) continue;
+    const AlertState state = alert_state(*window);
+    fired = fired || fires(state);
+    const bool after = to_of(window) > *out.moment;
+    if (after) out.watched = to_of(window) - *out.moment;
+    if (is_silent(state)) {
+      if (!gone) gone = after ? to_of(window) - *out.moment : 0;
+      continue;
+    }
+    gone.reset();
+    out.gap = is_there(state) ? "" : why(window);
+    if (after && is_there(state)) out.not_before = std::max(0.0, from_of(window) - *out.moment);
+  }
+  if (gone && out.watched > 0) out.seconds = gone;
+  if (!fired) out.doubt = "it was never seen firing, so that it was gone says nothing";
+  else if (!out.seconds && out.watched == 0) out.doubt = "nobody looked after the undo";
+  if (out.seconds) out.gap.clear();
+  return out;
+}
+
+Finding hold_since(const Evidence& evidence, const Expectation& expectation, bool without_faults) {
+  Finding finding;
+  finding.expectation = describe(expectation);
+  finding.evidence = {{"measure", expectation.name()}, {"kind", "duration"}, {"value", nullptr}};
+  if (without_faults) return hold_undisturbed(evidence, expectation, std::move(finding));
+  const AlertTime time = time_of(evidence, expectation);
+  if (!time.moment) {
+    finding.because = expectation.of == MeasureOf::since_fault ? "the fault was never injected" : "the fault was not verified gone";
+    return finding;
+  }
+  finding.holds = Holds::yes;
+  std::string wanted;
+  for (const Bound& bound : expectation.bounds) {
+    finding.holds = worst(finding.holds, judge_time(time, bound));
+    wanted += fmt::format("{}{} {}", wanted.empty() ? "" : " and ", bound.comparison == Comparison::below ? "below" : "at most", bound.written);
+    finding.evidence["limit"] = bound.value;
+    finding.evidence["comparison"] = bound.comparison == Comparison::below ? "below" : "at most";
+  }
+  finding.evidence["since"] = *time.moment;
+  finding.evidence["not_before"] = time.not_before;
+  if (time.seconds && !time.always) finding.evidence["value"] = *time.seconds;
+  if (finding.holds == Holds::unknown && !time.gap.empty()) wanted += "; not every look had an answer: " + time.gap;
+  const char* verdict = finding.holds == Holds::yes ? "as expected" : finding.holds == Holds::no ? "not as expected" : "it cannot be told";
+  finding.because = fmt::format("{}; expected {}: {}", what_was_seen(time, subject_of(evidence, expectation.probe), expectation.of), wanted, verdict);
+  return finding;
+}
+
+bool still_open(const Evidence& evidence) {
+  for (const Expectation& expectation : evidence.playbook().hypothesis) {
+    if (expectation.of == MeasureOf::span) continue;
+    const auto moment = expectation.of == MeasureOf::since_fault ? evidence.injected_at(expectation.during_fault) : evidence.undone_at(expectation.during_fault);
+    if (!moment || evidence.last() > *moment + longest(expectation) + kOneMoreLook) continue;
+    if (hold_since(evidence, expectation, false).holds == Holds::unknown) return true;
+  }
+  return false;
+}
+
+Json alerts_json(const Evidence& evidence) {
+  Json out = Json::array();
+  for (const auto& [name, use] : evidence.playbook().probes) {
+    if (!of_an_alert(use)) continue;
+    const AlertTime detect = time_to_detect(evidence, name);
+    if (!detect.moment) continue;
+    const AlertTime clear = time_to_clear(evidence, name);
+    const Subject subject = subject_of(evidence, name);
+    const bool detected = detect.seconds && !detect.always;
+    Json line = {{"probe", name}, {"alert", subject.alert}, {"server", subject.server}};
+    line["silent_before"] = detect.silent_before ? Json(*detect.silent_before) : Json(nullptr);
+    line["detected"] = detect.always || (detect.doubt.empty() && (detected || detect.gap.empty())) ? Json(detected) : Json(nullptr);
+    line["time_to_detect"] = detected ? Json(*detect.seconds) : Json(nullptr);
+    line["time_to_clear"] = detected && clear.seconds && clear.doubt.empty() ? Json(*clear.seconds) : Json(nullptr);
+    line["because"] = what_was_seen(detect, subject, MeasureOf::since_fault);
+    if (detected && clear.moment) line["because"] = line["because"].get<std::string>() + "; " + what_was_seen(clear, subject, MeasureOf::since_undo);
+    out.push_back(std::move(line));
+  }
+  return out;
+}
+
+}  // namespace capsize

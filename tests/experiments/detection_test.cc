@@ -1,0 +1,172 @@
+#include "experiments/detection.h"
+
+#include "experiments/verdict.h"
+#include "tests/experiments/made_evidence.h"
+
+using namespace capsize;
+using namespace capsize::test;
+
+namespace {
+
+const std::string kSilent(10, 's');  // the baseline: a look a second
+
+Playbook alert_playbook(Json hypothesis) {
+  Json changes = {{"hypothesis", std::move(hypothesis)}};
+  changes["probes"]["alarm"] = {{"probe", "alert.fired"}, {"prometheus", "http://p:9090"}, {"alert", "Skew"}};
+  changes["faults"] = Json::array({{{"fault", "process.pause"}, {"name", "first"}, {"target", "one"}, {"for", "10s"}}});
+  return made_playbook(changes);
+}
+
+Playbook detects(const char* bound = "3s") { return alert_playbook(Json::array({{{"measure", "alarm.time_to_detect"}, {"at_most", bound}}})); }
+Playbook clears(const char* bound = "3s") { return alert_playbook(Json::array({{{"measure", "alarm.time_to_clear"}, {"at_most", bound}}})); }
+
+Json window(char look, double at) {
+  Json out = {{"from", at}, {"to", at}};
+  if (look == '?') out["gap"] = "Prometheus at http://p:9090/: no answer within 1s";
+  else out["state"] = look == 's' ? "silent" : look == 'p' ? "pending" : look == 'f' ? "firing" : look == 'S' ? "suppressed" : look == 'n' ? "no_rule" : "broken";
+  if (look == 'n') out["because"] = "there is no alert rule of this name";
+  if (look == 'b') out["because"] = "its rule cannot be evaluated: many-to-many";
+  if (look == 'S') out["because"] = "silenced by 7f3a";
+  return out;
+}
+
+// Fault from 10 to 20 s; a look each second, 0.5 s after it began.
+std::vector<Json> events(const std::string& looks, bool inject = true) {
+  std::vector<Json> out = {{{"t", 0.0}, {"event", "run"}, {"without_faults", !inject}}, {{"t", 0.0}, {"event", "phase"}, {"phase", "baseline"}}};
+  for (std::size_t i = 0; i < looks.size(); ++i) {
+    const double at = static_cast<double>(i) + 0.5;
+    if (i == 10) out.push_back({{"t", 10.0}, {"event", "phase"}, {"phase", "fault"}});
+    if (i == 10 && inject) out.push_back({{"t", 10.0}, {"event", "injected"}, {"fault", 0}});
+    if (i == 20) out.push_back({{"t", 20.0}, {"event", "phase"}, {"phase", "revert"}});
+    if (i == 20 && inject) out.push_back({{"t", 20.0}, {"event", "undo"}, {"fault", 0}, {"step", "f0.s0"}, {"state", "undone"}});
+    if (i == 20 && inject) out.push_back({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
+    out.push_back({{"t", at}, {"event", "window"}, {"probe", "alarm"}, {"window", window(looks[i], at)}});
+  }
+  out.push_back({{"t", static_cast<double>(looks.size())}, {"event", "phase"}, {"phase", "end"}});
+  return out;
+}
+
+Finding found(const Playbook& playbook, const std::string& looks, bool inject = true) {
+  Evidence evidence(playbook);
+  for (const Json& event : events(looks, inject)) evidence.add(event);
+  return hold_since(evidence, playbook.hypothesis.at(0), !inject);
+}
+
+Json line(const std::string& looks) {
+  const Playbook playbook = detects();
+  Evidence evidence(playbook);
+  for (const Json& event : events(looks)) evidence.add(event);
+  return alerts_json(evidence).at(0);
+}
+
+bool says(const Finding& finding, const char* part) { return finding.because.find(part) != std::string::npos; }
+
+struct Row {
+  std::string looks;
+  Holds holds;
+  const char* because;
+};
+
+void check(const Playbook& playbook, const std::vector<Row>& rows) {
+  for (const Row& row : rows) {
+    const Finding finding = found(playbook, row.looks);
+    INFO(row.looks << ": " << finding.because);
+    CHECK(finding.holds == row.holds);
+    CHECK(says(finding, row.because));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("an alert that fires in time after a silent baseline is detected; the time counts from the injection to the look that saw it", "[alert]") {
+  const Finding finding = found(detects(), kSilent + "spff");
+  CHECK(finding.holds == Holds::yes);
+  CHECK(finding.expectation == "alarm.time_to_detect at most 3s");
+  CHECK(finding.because == "Skew fired 2.50 s after the fault; expected at most 3s: as expected");
+  CHECK(finding.evidence == Json({{"measure", "alarm.time_to_detect"}, {"kind", "duration"}, {"value", 2.5}, {"limit", 3.0}, {"comparison", "at most"}, {"since", 10.0}, {"not_before", 1.5}}));
+}
+
+TEST_CASE("late, missing, silenced, without a rule, or firing all along: the alert did not do its work", "[alert]") {
+  check(detects(), {{kSilent + "sssssff", Holds::no, "fired 5.50 s after the fault; expected at most 3s: not as expected"},
+                    {kSilent + "sssss", Holds::no, "Skew did not fire within 4.50 s of the fault; expected"},
+                    {kSilent + "ppppp", Holds::no, "(it was pending; asked of http://p:9090)"},
+                    {kSilent + "SSSSS", Holds::no, "(silenced by 7f3a; asked of http://p:9090)"},
+                    {std::string(10, 'n') + "nnnnn", Holds::no, "(there is no alert rule of this name; asked of http://p:9090)"},
+                    {kSilent + "bbbbb", Holds::no, "its rule cannot be evaluated: many-to-many"},
+                    {"sssffsssss" "fffff", Holds::no, "Skew fired before the fault: an alert that always fires detects nothing"},
+                    {"ssssssssSS" "fffff", Holds::no, "an alert that always fires detects nothing"}});
+}
+
+TEST_CASE("a missing answer is never a good verdict, nor a bad one where it might have been good", "[alert]") {
+  check(detects(), {{std::string(25, '?'), Holds::unknown, "no answer within 1s"},
+                    {kSilent + "?????", Holds::unknown, "not every look had an answer: Prometheus at http://p:9090/: no answer within 1s"},
+                    {kSilent + "s??sssss", Holds::unknown, "not every look had an answer"},        // it may have fired and gone
+                    {kSilent + "s????sff", Holds::unknown, "not every look had an answer"},        // or fired in time
+                    {"sssssssss?" "fffff", Holds::unknown, "whether it was silent before the fault is not known: Prometheus at"},
+                    {std::string(10, 'n') + "fffff", Holds::unknown, "whether it was silent before the fault is not known: there is no alert rule"},
+                    {kSilent + "ss", Holds::unknown, "it cannot be told"},                          // the run ended too soon
+                    {kSilent, Holds::unknown, "the fault was never injected"}});
+  // What was seen outweighs what was not.
+  check(detects(), {{kSilent + "??f", Holds::yes, "fired 2.50 s after"}, {kSilent + "ssss?ff", Holds::no, "fired 5.50 s after"}, {"sss?ssssss" "f", Holds::yes, "fired 500 ms after"}});
+}
+
+TEST_CASE("an answer that comes around the limit cannot be told from one in time", "[alert]") {
+  CHECK(found(detects("3s"), kSilent + "sssf").holds == Holds::unknown);  // silent at 2.5 s, firing at 3.5 s
+  CHECK(found(detects("2500ms"), kSilent + "ssf").holds == Holds::yes);
+}
+
+TEST_CASE("an alert is gone when it stays silent after the undo; one that never fired cannot show it", "[alert]") {
+  const std::string fault = "ssffffffff";
+  check(clears(), {{kSilent + fault + "ffsss", Holds::yes, "Skew was gone 2.50 s after the undo; expected at most 3s: as expected"},
+                   {kSilent + "ssffffffss" "sss", Holds::yes, "Skew was gone before the fault was"},
+                   {kSilent + fault + "ffffffs", Holds::no, "gone 6.50 s after the undo"},
+                   {kSilent + fault + "fsfffs", Holds::no, "gone 5.50 s after the undo"},            // back again is not gone
+                   {kSilent + fault + "fffff", Holds::no, "Skew was not seen gone within 4.50 s of the undo"},
+                   {kSilent + fault + "SSSSS", Holds::no, "not seen gone"},                          // somebody silenced it
+                   {kSilent + fault + "ff", Holds::unknown, "it cannot be told"},
+                   {kSilent + fault + "f????", Holds::unknown, "not every look had an answer: Prometheus at"},
+                   {kSilent + fault + "fnnnn", Holds::unknown, "there is no alert rule of this name"},  // it was taken away while it fired
+                   {kSilent + "ssssssssss" "sssss", Holds::unknown, "it was never seen firing, so that it was gone says nothing"}});
+}
+
+TEST_CASE("without faults an alert has to be silent all the time, and known to be", "[alert]") {
+  CHECK(found(detects(), std::string(15, 's'), false).holds == Holds::yes);
+  CHECK(found(detects(), std::string(15, 's'), false).because == "no fault was injected, and Skew was silent");
+  CHECK(found(detects(), kSilent + "sfs", false).holds == Holds::no);
+  CHECK(found(detects(), kSilent + "s?s", false).holds == Holds::unknown);
+  CHECK(says(found(detects(), std::string(15, 'n'), false), "there is no alert rule of this name"));
+}
+
+TEST_CASE("the verdict has a line for each alert, expected or not", "[alert]") {
+  const Json good = line(kSilent + "ssffffffff" "fsss");
+  CHECK(good["alert"] == "Skew");
+  CHECK(good["server"] == "http://p:9090");
+  CHECK(good["detected"] == true);
+  CHECK(good["silent_before"] == true);
+  CHECK(good["time_to_detect"] == 2.5);
+  CHECK(good["time_to_clear"] == 1.5);
+  CHECK(good["because"] == "Skew fired 2.50 s after the fault; Skew was gone 1.50 s after the undo");
+  const Json none = line(std::string(25, 'n'));
+  CHECK(none["detected"] == false);
+  CHECK(none["silent_before"] == nullptr);
+  CHECK(none["time_to_detect"] == nullptr);
+  CHECK(none["because"].get<std::string>().find("there is no alert rule of this name") != std::string::npos);
+  CHECK(line(std::string(25, 'f'))["detected"] == false);
+  CHECK(line(std::string(25, '?'))["detected"] == nullptr);
+  CHECK(line(kSilent + "s?ssssssss")["detected"] == nullptr);
+}
+
+TEST_CASE("it is worth watching on while an alert may still fire, or go, in time", "[alert]") {
+  const auto open = [](const Playbook& playbook, const std::string& looks) {
+    Evidence evidence(playbook);
+    for (const Json& event : events(looks)) evidence.add(event);
+    return still_open(evidence);
+  };
+  const std::string fault = "ssffffffff";
+  CHECK(open(detects("15s"), kSilent + "ssssssssss" "ss"));
+  CHECK(!open(detects("15s"), kSilent + "ssssssssss" "ssssssss"));
+  CHECK(!open(detects("15s"), kSilent + fault + "f"));
+  CHECK(open(clears("5s"), kSilent + fault + "ff"));
+  CHECK(!open(clears("5s"), kSilent + fault + "ffs"));
+  CHECK(!open(clears("5s"), kSilent + fault + "fffffff"));
+}
