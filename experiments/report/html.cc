@@ -191,6 +191,7 @@ std::string html_report(const Json& playbook, const std::vector<Json>& events, c
   write_findings(body, summary);
   write_suspects(body, summary);
   write_game(body, summary);
+  write_alerts(body, summary);
   write_faults(body, summary, verdict);
   write_rest(body, summary, playbook);
   body.raw("</main>\n<footer>").text("Written by capsize " + summary.version + ". This file needs no network and sends nothing anywhere.").raw("</footer>");

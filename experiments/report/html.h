@@ -18,6 +18,7 @@ void write_charts(Html& html, const std::vector<Chart>& charts, const std::vecto
 void write_findings(Html& html, const Summary& summary);
 void write_suspects(Html& html, const Summary& summary);
 void write_game(Html& html, const Summary& summary);
+void write_alerts(Html& html, const Summary& summary);
 void write_faults(Html& html, const Summary& summary, const Json& verdict);
 void write_rest(Html& html, const Summary& summary, const Json& playbook);
 

@@ -160,6 +160,21 @@ void write_game(Html& html, const Summary& summary) {
   }
 }
 
+void write_alerts(Html& html, const Summary& summary) {
+  if (summary.alerts.empty()) return;
+  html.raw("<h2 id=\"alerts\">Did the alerts notice?</h2>\n<table class=\"stack\">\n<thead><tr><th scope=\"col\">Alert</th><th scope=\"col\">Noticed</th><th scope=\"col\">When</th></tr></thead>\n<tbody>\n");
+  for (const AlertWords& one : summary.alerts) {
+    html.raw("<tr><th scope=\"row\">").text(one.alert).raw("<br><small class=\"quiet\">").text(one.probe).raw("</small></th><td data-label=\"noticed\">");
+    if (one.tone == "bad") html.raw("<strong class=\"tone-bad\">✗ not detected</strong>");
+    else if (one.tone == "good") html.raw("<span class=\"tone-good\">✓ detected</span>");
+    else html.raw("<span class=\"tone-unsure\">? cannot tell</span>");
+    html.raw("</td>");
+    cell(html, "when", one.because);
+    html.raw("</tr>\n");
+  }
+  html.raw("</tbody></table>\n");
+}
+
 void write_faults(Html& html, const Summary& summary, const Json& verdict) {
   html.raw("<h2 id=\"faults\">What was injected</h2>\n");
   if (summary.faults.empty()) {

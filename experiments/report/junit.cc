@@ -88,6 +88,7 @@ std::string suite(const Summary& summary, const std::vector<Case>& cases, const 
   if (!started.empty()) out += fmt::format(" timestamp=\"{}\"", xml_text(started));
   out += ">\n    <properties>\n";
   out += property("run", summary.run) + property("outcome", summary.outcome) + property("exit_code", std::to_string(summary.exit_code)) + property("seed", summary.seed) + property("because", summary.because);
+  for (const AlertWords& one : summary.alerts) out += property("alert." + one.probe, one.word + ": " + one.because);
   return out + "    </properties>\n" + body + "  </testsuite>\n</testsuites>\n";
 }
 

@@ -24,6 +24,7 @@ std::string markdown_report(const Json& playbook, const std::vector<Json>& event
   for (const FindingWords& one : summary.findings) {
     if (one.holds == "no" && !one.recovery) out += line("Failed", one.sentence);
   }
+  for (const AlertWords& one : summary.alerts) out += line("Alert", fmt::format("{}: {}: {}", one.alert, one.word, one.because));
   out += line("Recovery", summary.recovery) + line("Undo", summary.undo);
   for (const ResidueWords& one : summary.residue) {
     out += line("Left behind", one.because.empty() ? one.what : one.what + ": " + one.because);

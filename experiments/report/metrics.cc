@@ -79,6 +79,23 @@ void add_recovery(Metrics& out, const Json& verdict) {
   }
 }
 
+void add_alerts(Metrics& out, const Json& verdict) {
+  const Json& alerts = list_of(verdict, "alerts");
+  const auto family = [&](const char* name, const char* help, const char* key) {
+    bool any = false;
+    for (const Json& line : alerts) {
+      const Json& value = member(line, key);
+      if (!value.is_boolean() && !value.is_number()) continue;
+      if (!any) out.family(name, help);
+      any = true;
+      out.sample(value.is_boolean() ? (value.get<bool>() ? 1 : 0) : value.get<double>(), {{"probe", text_of(line, "probe")}, {"alert", text_of(line, "alert")}});
+    }
+  };
+  family("alert_detected", "Whether the alert fired after the last run's fault, and not before; absent where it is not known.", "detected");
+  family("alert_detect_seconds", "Time from the last run's fault until the alert was seen firing; absent where it did not fire.", "time_to_detect");
+  family("alert_clear_seconds", "Time from the last run's verified undo until the alert was seen gone; absent where it was not.", "time_to_clear");
+}
+
 void add_success(Metrics& out, const Json& playbook, const std::vector<Json>& events, const Json& verdict) {
   bool any = false;
   for (const ProbeWindows& probe : probe_windows(playbook, events)) {
@@ -102,6 +119,7 @@ std::string metrics_report(const std::string& playbook_name, const Json& playboo
   for (const char* one : kOutcomes) out.sample(outcome == one ? 1 : 0, {{"outcome", one}});
   add_end(out, static_cast<int>(number_of(verdict, "exit_code").value_or(70)), ended);
   add_recovery(out, verdict);
+  add_alerts(out, verdict);
   add_success(out, playbook, events, verdict);
   add_expectations(out, verdict);
   out.family("residue", "Undos of the last run that were refused or failed: something may still be injected.");

@@ -105,6 +105,22 @@ void add_recovery(Summary& out, const Json& verdict) {
   out.key_numbers.push_back(std::move(number));
 }
 
+// The first alert's: how long the people would have known nothing.
+void add_alert(Summary& out, const Json& verdict) {
+  const Json& alerts = list_of(verdict, "alerts");
+  if (alerts.empty()) return;
+  const auto seconds = number_of(alerts.front(), "time_to_detect");
+  const Json& detected = member(alerts.front(), "detected");
+  KeyNumber number{"time to detect", seconds ? plain_seconds(*seconds) : detected == false ? "not detected" : "not known", "", detected == true ? "" : detected == false ? "bad" : "unsure"};
+  for (const Json& finding : list_of(verdict, "findings")) {
+    const auto limit = number_of(member(finding, "evidence"), "limit");
+    if (text_of(member(finding, "evidence"), "measure") != text_of(alerts.front(), "probe") + ".time_to_detect" || !limit) continue;
+    number.note = "expected at most " + plain_seconds(*limit);
+    number.tone = text_of(finding, "holds") == "yes" ? "good" : text_of(finding, "holds") == "no" ? "bad" : "unsure";
+  }
+  out.key_numbers.push_back(std::move(number));
+}
+
 }  // namespace
 
 void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, const Json& verdict) {
@@ -115,6 +131,7 @@ void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, cons
     add_failures(out, probe);
   }
   add_recovery(out, verdict);
+  add_alert(out, verdict);
 }
 
 void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events) {

@@ -175,6 +175,20 @@ void tell_suspects(Summary& out, const Json& verdict) {
   std::stable_sort(out.suspects.begin(), out.suspects.end(), [&](const SuspectWords& a, const SuspectWords& b) { return rank(a) < rank(b); });
 }
 
+void tell_alerts(Summary& out, const Json& verdict) {
+  for (const Json& line : list_of(verdict, "alerts")) {
+    const Json& detected = member(line, "detected");
+    AlertWords one{text_of(line, "alert"), text_of(line, "probe"), "cannot tell", "unsure", text_of(line, "because")};
+    if (detected == true) one.word = "detected", one.tone = "good";
+    if (detected == false) one.word = "not detected", one.tone = "bad";
+    out.alerts.push_back(std::move(one));
+  }
+  for (const Json& line : list_of(verdict, "left_out")) {
+    const double count = number_of(line, "expectations").value_or(0);
+    out.done.push_back(fmt::format("Not watched: the probe {} was left out (its \"only_if\" is empty), and {} expectation{} about it.", text_of(line, "probe"), plain_count(count), count == 1 ? "" : "s"));
+  }
+}
+
 void tell_undo(Summary& out, const Json& verdict, bool injected) {
   for (const Json& entry : list_of(verdict, "residue")) out.residue.push_back(residue_words(entry, verdict));
   out.all_undone = out.residue.empty();
@@ -293,6 +307,7 @@ Summary summarize(const Json& playbook, const std::vector<Json>& events, const J
   tell_done(out, playbook, verdict, injected);
   tell_recovery(out, playbook, verdict, injected);
   tell_suspects(out, verdict);
+  tell_alerts(out, verdict);
   tell_undo(out, verdict, injected);
   out.phases = phases_of(events, out.recovered == true ? out.recovery_seconds : std::nullopt);
   Teller teller;

@@ -47,6 +47,13 @@ struct SuspectWords {
   std::string because;  // what moved and by how much
 };
 
+struct AlertWords {
+  std::string alert, probe;
+  std::string word;     // "detected", "not detected", "cannot tell"
+  std::string tone;     // "good", "bad", "unsure"
+  std::string because;  // when it fired and when it was gone
+};
+
 struct ResidueWords {
   std::string what;     // "balancer.skew, step f0.s0: refused"
   std::string because;
@@ -92,6 +99,7 @@ struct Summary {
   std::vector<FindingWords> gate;     // of the steady state over the baseline
   std::vector<FaultWords> faults;
   std::vector<SuspectWords> suspects;  // what moved first, then what cannot be told, then what is ruled out
+  std::vector<AlertWords> alerts;
   std::optional<bool> recovered;
   std::optional<double> recovery_seconds;
   std::string recovery;               // a sentence

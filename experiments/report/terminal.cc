@@ -106,6 +106,12 @@ void add_game(std::string& out, const Summary& summary, bool colour) {
   for (const ScoreWords& one : game.score) out += fmt::format("  {}: {}{}\n", one.what, painted(one.value, one.known ? "1" : "1;33", colour), one.because.empty() ? "" : ": " + safe(one.because));
 }
 
+void add_alerts(std::string& out, const Summary& summary, bool colour) {
+  for (const AlertWords& one : summary.alerts) {
+    out += fmt::format("  alert {}: {}: {}\n", safe(one.alert), painted(one.word, sgr_of(one.tone), colour), safe(one.because));
+  }
+}
+
 bool has_utf8(const std::function<const char*(const char*)>& environment) {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* value = environment(name);
@@ -149,6 +155,7 @@ std::string verdict_text(const Summary& summary, const std::string& folder, bool
   add_findings(out, summary, colour);
   add_suspects(out, summary, colour);
   add_game(out, summary, colour);
+  add_alerts(out, summary, colour);
   out += fmt::format("  recovery: {}\n  undo: {}\n", safe(summary.recovery), painted(safe(summary.undo), summary.all_undone ? "32" : "1;31", colour));
   if (!summary.rebalance.empty()) out += fmt::format("  shares: {}\n", safe(summary.rebalance));
   for (const ResidueWords& one : summary.residue) {

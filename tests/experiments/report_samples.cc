@@ -332,11 +332,28 @@ Sample suspects_sample() {
   return sample;
 }
 
-Sample hostile_sample(const std::string& text) {
+Sample alerts_sample() {
   Sample sample = suspects_sample();
+  const auto line = [](const char* alert, const char* probe, Json detected, Json seconds, const char* because) -> Json {
+    return {{"alert", alert}, {"probe", probe}, {"server", "http://127.0.0.1:9090"}, {"detected", std::move(detected)}, {"time_to_detect", seconds}, {"time_to_clear", nullptr}, {"because", because}};
+  };
+  sample.verdict["alerts"] = {line("LoginsOnOneServer", "alarm", true, 4.25, "LoginsOnOneServer fired 4.25 s after the fault"),
+                              line("LoginsSlow", "slow", false, nullptr, "LoginsSlow did not fire within 22.00 s of the fault (there is no alert rule of this name)"),
+                              line("LoginsFail", "fail", nullptr, nullptr, "not every look had an answer")};
+  sample.verdict["left_out"] = Json::array({{{"probe", "page"}, {"expectations", 2}}});
+  return sample;
+}
+
+Sample hostile_sample(const std::string& text) {
+  Sample sample = alerts_sample();
   for (Json& line : sample.verdict["suspects"]) {
     for (const char* key : {"suspect", "probe", "because"}) line[key] = text;
   }
+  for (Json& line : sample.verdict["alerts"]) {
+    line["probe"] = text + line["probe"].get<std::string>();
+    for (const char* key : {"alert", "because"}) line[key] = text;
+  }
+  sample.verdict["left_out"][0]["probe"] = text;
   const auto rename = [&](Json& object, const char* key) { object[key] = object[key].is_string() ? object[key].get<std::string>() + text : text; };
   for (const char* key : {"title", "description"}) rename(sample.playbook, key);
   for (const char* key : {"title", "run", "because", "started", "outcome"}) rename(sample.verdict, key);

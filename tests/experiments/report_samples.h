@@ -23,6 +23,7 @@ Sample aborted_sample();       // a guardrail stopped it
 Sample residue_sample();       // somebody changed the weight meanwhile
 Sample inconclusive_sample();  // the baseline was not steady: nothing injected
 Sample without_faults_sample();
+Sample alerts_sample();        // that one with an alert that fired, one without a rule and one that nobody answered for, and a probe left out
 Sample suspects_sample();      // the refuted run with the database ruled out and auth1 named
 // The refuted run with `text` wherever a target, a playbook or an answer can put text of its own.
 Sample hostile_sample(const std::string& text);
