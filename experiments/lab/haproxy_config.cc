@@ -60,13 +60,14 @@ defaults
 frontend logins
   bind {frontend}
   monitor-uri {alive}
+  http-request use-service prometheus-exporter if {{ path {metrics} }}
   default_backend {backend}
 backend {backend}
   balance roundrobin
 {protection})",
                                  fmt::arg("maxconn", connection_limit(config.open_files)),
                                  fmt::arg("socket", config.socket.string()), fmt::arg("frontend", config.frontend),
-                                 fmt::arg("alive", kLabAlivePath), fmt::arg("backend", kLabBackend),
+                                 fmt::arg("alive", kLabAlivePath), fmt::arg("metrics", kLabMetricsPath), fmt::arg("backend", kLabBackend),
                                  fmt::arg("protection", hardened ? kHardened : kAsItWas));
   for (const HaproxyServer& server : config.servers) {
     text += fmt::format("  server {} {} weight 10", server.name, server.address);

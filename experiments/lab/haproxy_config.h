@@ -11,7 +11,8 @@
 namespace capsize {
 
 inline constexpr std::string_view kLabBackend = "auth";
-inline constexpr std::string_view kLabAlivePath = "/lab/alive";  // HAProxy itself answers this
+inline constexpr std::string_view kLabAlivePath = "/lab/alive";      // HAProxy itself answers this
+inline constexpr std::string_view kLabMetricsPath = "/lab/metrics";  // and this, in Prometheus' format
 
 enum class LabProfile { as_it_was, hardened };
 

@@ -10,6 +10,7 @@ Json lab_info(const LabFacts& facts) {
   Json variables = {
       {"login_url", url + "/login"},
       {"session_url", url + "/session"},
+      {"metrics_url", url + std::string(kLabMetricsPath)},
       {"balancer_address", balancer.address},
       {"balancer_pid", std::to_string(balancer.process.pid)},
       {"balancer_pid_file", (facts.dir / "haproxy.pid").string()},

@@ -35,6 +35,7 @@ defaults
 frontend logins
   bind 127.0.0.1:20000
   monitor-uri /lab/alive
+  http-request use-service prometheus-exporter if { path /lab/metrics }
   default_backend auth
 backend auth
   balance roundrobin
