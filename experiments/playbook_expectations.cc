@@ -9,6 +9,8 @@
 namespace capsize {
 namespace {
 
+constexpr std::string_view kRefusalMeasure = "wrongly_accepted";
+
 std::string in_quotes(std::string_view text) { return "\"" + printable(text, 60) + "\""; }
 
 // No expectation can meet a lower bound above its upper one.
@@ -156,6 +158,24 @@ void PlaybookReader::check_power() {
     const MeasureInfo* info = find_measure(*probe->second, guardrail.breach.measure);
     const auto warning = info == nullptr ? std::nullopt : guardrail_warning(out_, *probe->second, *info, guardrail);
     if (warning) diagnostics_.warn(pointer_join("/abort_when", i), warning->fact, warning->remedy);
+  }
+}
+
+// A wrong password that is let in is worse than an outage: where logins that must be refused are sent, nobody has to remember to expect it.
+void PlaybookReader::expect_refusals() {
+  for (const auto& [name, use] : out_.probes) {
+    const auto type = probe_types_.find(name);
+    if (type == probe_types_.end() || type->second == nullptr || type->second->sends_controls == nullptr) continue;
+    if (!type->second->sends_controls(use.params)) continue;
+    const bool said = std::any_of(out_.hypothesis.begin(), out_.hypothesis.end(),
+                                  [&](const Expectation& expectation) { return expectation.probe == name && expectation.measure == kRefusalMeasure; });
+    if (said) continue;
+    Expectation expectation;
+    expectation.probe = name;
+    expectation.measure = kRefusalMeasure;
+    expectation.during = Span::run;
+    expectation.bounds = {{Comparison::at_most, 0, false, "0"}};
+    out_.hypothesis.push_back(std::move(expectation));
   }
 }
 

@@ -78,6 +78,7 @@ Playbook PlaybookReader::read() {
   read_guardrails(keys.abort_when.json);
   check_left_out();
   check_power();
+  expect_refusals();
   check_unused();
   return std::move(out_);
 }

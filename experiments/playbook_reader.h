@@ -48,6 +48,7 @@ class PlaybookReader {
   void check_during(const ExpectationKeys& keys, const std::string& pointer, Expectation& out);
   void find_fault_named(const std::string& name, const std::string& pointer, Expectation& out);
   void check_power();
+  void expect_refusals();
   void check_recovery_time(const Expectation& expectation, const std::string& pointer);
   void check_since(const ExpectationKeys& keys, const Expectation& expectation, const std::string& pointer);
 

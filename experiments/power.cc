@@ -119,11 +119,13 @@ std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType
   out.per_second = std::get<Rate>(parsed).per_second;
   out.lasting = lasting_of(playbook, expectation);
   double share = 1;
-  if (const auto wrong = parameter(use->second, probe, "wrong_password_share"); wrong && wrong->is_string()) {
-    const auto parsed_share = parse_share(wrong->get<std::string>());
-    if (const Share* value = std::get_if<Share>(&parsed_share)) share = 1 - value->value;
+  for (const char* control : {"wrong_password_share", "unknown_user_share", "expired_token_share"}) {
+    const auto written = parameter(use->second, probe, control);
+    if (!written || !written->is_string()) continue;
+    const auto parsed_share = parse_share(written->get<std::string>());
+    if (const Share* value = std::get_if<Share>(&parsed_share)) share -= value->value;
   }
-  out.counted_per_second = out.per_second * share;
+  out.counted_per_second = out.per_second * std::max(share, 0.0);
   out.samples = static_cast<std::uint64_t>(out.counted_per_second * seconds(out.lasting));
   if (const auto users = parameter(use->second, probe, "users"); expectation.measure == "users_affected" && users && users->is_number_unsigned()) {
     out.most = users->get<std::uint64_t>();  // it counts people, not their logins

@@ -60,6 +60,9 @@ struct ProbeType {
   std::optional<Measured> (*measure)(std::string_view name, const std::vector<const Window*>& windows) = nullptr;
   // Pure: why `measure` has nothing to say over these windows; empty where it does not know. May be null.
   std::string (*why_unknown)(std::string_view name, const std::vector<const Window*>& windows) = nullptr;
+  // Whether with these parameters (variables filled in) it sends logins that must be refused. Then a playbook that says nothing of
+  // `wrongly_accepted` expects it to be 0. Null: it never does.
+  bool (*sends_controls)(const Json& params) = nullptr;
 };
 
 const std::vector<ProbeType>& probe_catalog();  // THE table of probes

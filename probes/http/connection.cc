@@ -65,6 +65,7 @@ Task<HttpReply> exchange_on(Stream& stream, boost::beast::flat_buffer& buffer, H
   out.keep_alive = parser.keep_alive() && !out.error && buffer.size() == 0;
   out.error = {};
   out.status = parser.get().result_int();
+  out.headers = static_cast<http::fields&&>(parser.get().base());
   out.body = std::move(parser.get().body());
   co_return out;
 }

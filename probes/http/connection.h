@@ -3,6 +3,7 @@
 #pragma once
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/fields.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <memory>
@@ -43,6 +44,7 @@ struct HttpReply {
   boost::system::error_code error;  // nothing else counts when set
   bool any_bytes = false;           // some of a reply arrived before the error
   unsigned status = 0;
+  boost::beast::http::fields headers;
   std::string body;
   bool keep_alive = false;
 };

@@ -3,24 +3,14 @@
 #include <cmath>
 
 #include "probes/load/load_probe.h"
+#include "probes/login/flow_steps.h"
 #include "probes/login/http_transport.h"
+#include "probes/login/login_params.h"
 #include "probes/probes.h"
 
 namespace capsize {
 namespace {
 
-enum class Connections { keep_alive, fresh };
-
-}  // namespace
-
-template <>
-struct EnumWords<Connections> {
-  static constexpr std::array<std::pair<Connections, std::string_view>, 2> words = {{{Connections::keep_alive, "keep-alive"}, {Connections::fresh, "new"}}};
-};
-
-namespace {
-
-constexpr Count kMostInFlight = 60'000;
 constexpr Duration kWarmFor = std::chrono::milliseconds(100);  // the pool starts with connections for logins that take this long
 
 struct LoginParams {
@@ -34,6 +24,10 @@ struct LoginParams {
   std::optional<std::string> user;
   std::optional<std::string> password;
   Share wrong_password_share;
+  Share unknown_user_share;
+  Share expired_token_share;
+  std::optional<std::string> expired_token;
+  std::optional<FlowSteps> steps;
   LoginBody body = LoginBody::json;
   std::string user_field = "user";
   std::string password_field = "password";
@@ -46,15 +40,7 @@ struct LoginParams {
 };
 
 Rule<std::string> json_pointer() {
-  return {[](const std::string& text) -> std::optional<Mistake> {
-            bool good = !text.empty() && text.front() == '/';
-            for (std::size_t i = 0; i < text.size(); ++i) {
-              if (text[i] == '~') good = good && i + 1 < text.size() && (text[i + 1] == '0' || text[i + 1] == '1');
-            }
-            if (good) return std::nullopt;
-            return Mistake{"\"" + text + "\" is not a JSON pointer", "write where the token is in the answer, as \"/token\" or \"/data/access_token\""};
-          },
-          {{"pattern", "^/([^~]|~[01])*$|\\$\\{"}}};
+  return {[](const std::string& text) { return json_pointer_mistake(text); }, {{"pattern", "^/([^~]|~[01])*$|\\$\\{"}}};
 }
 
 const Spec<LoginParams>& login_spec() {
@@ -71,6 +57,10 @@ const Spec<LoginParams>& login_spec() {
           .optional("user", &LoginParams::user, "one user's name, for all logins, instead of the prefixes")
           .optional("password", &LoginParams::password, "that user's password; may be \"${secret:NAME}\"")
           .optional("wrong_password_share", &LoginParams::wrong_password_share, "share of the logins sent with a wrong password, which must be refused (mind account lockout)")
+          .optional("unknown_user_share", &LoginParams::unknown_user_share, "share of the logins sent for a user that nobody is, which must be refused")
+          .optional("expired_token_share", &LoginParams::expired_token_share, "share of the logins replaced by a use of \"expired_token\", which must be refused")
+          .optional("expired_token", &LoginParams::expired_token, "a token that was good once; may be \"${secret:NAME}\"")
+          .optional("steps", &LoginParams::steps, "the requests of a login, one after the other, instead of one POST and the session_url: see below")
           .optional("body", &LoginParams::body, "how the credentials are sent")
           .optional("user_field", &LoginParams::user_field, "the name of the user's field in the body")
           .optional("password_field", &LoginParams::password_field, "the name of the password's field in the body")
@@ -85,9 +75,11 @@ const Spec<LoginParams>& login_spec() {
   return spec;
 }
 
+ControlShares shares_of(const LoginParams& params) { return {params.wrong_password_share, params.unknown_user_share, params.expired_token_share}; }
+
 LoadPlan plan_of(const ProbeContext& context, const LoginParams& params) {
   const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(params.rate, params.timeout), kMostInFlight);
-  return {Schedule(params.rate, params.user ? 1 : params.users, params.wrong_password_share, context.rng.stream("schedule")),
+  return {Schedule(params.rate, params.user ? 1 : params.users, shares_of(params).all(), context.rng.stream("schedule")),
           Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough)};
 }
 
@@ -108,13 +100,63 @@ HttpLoginOptions options_of(const LoginParams& params, std::uint64_t max_in_flig
   return out;
 }
 
+// A POST, and the session where there is one: what HttpLoginTransport does, as a flow.
+std::vector<FlowStep> steps_of(const LoginParams& params) {
+  if (params.steps) return params.steps->steps;
+  FlowStep login;
+  login.method = "POST";
+  if (params.body == LoginBody::json) {
+    login.json = Json::object();
+    (*login.json)[params.user_field] = "{user}";
+    (*login.json)[params.password_field] = "{password}";
+  } else {
+    login.form = {{params.user_field, "{user}"}, {params.password_field, "{password}"}};
+  }
+  login.capture["token"] = {Capture::From::json, params.token};
+  FlowStep session;
+  session.url = params.session_url ? show(*params.session_url) : "";
+  session.headers = {{"Authorization", "Bearer {token}"}};
+  session.status = {200};
+  return params.session_url ? std::vector<FlowStep>{login, session} : std::vector<FlowStep>{login};
+}
+
+Flow flow_of(const LoginParams& params) {
+  Flow out;
+  out.base = params.url;
+  out.steps = steps_of(params);
+  out.expired_token = params.expired_token.value_or("");
+  return out;
+}
+
+void check_steps(const ProbeContext& context, const LoginParams& params) {
+  for (const char* other : {"session_url", "body", "user_field", "password_field", "token"}) {
+    if (params.steps && context.params.contains(other)) {
+      throw Error(ErrorKind::refused, "the probe " + context.name + " has \"steps\" and \"" + other + "\", which they replace", "leave one of them out");
+    }
+  }
+  if ((params.expired_token_share.value > 0) != params.expired_token.has_value()) {
+    throw Error(ErrorKind::refused, "the probe " + context.name + " has an expired token or a share of its uses, not both", "give both \"expired_token\" and \"expired_token_share\", or neither");
+  }
+  if (params.expired_token && !first_use_of_token(flow_of(params))) {
+    throw Error(ErrorKind::refused, "the probe " + context.name + " has an expired token, but no request that uses a token",
+                params.steps ? "add a step that has {token} in it, after the one that sends the password" : "add the \"session_url\"");
+  }
+}
+
 std::unique_ptr<Probe> make(ProbeContext context) {
   const LoginParams params = login_spec().parse_or_throw(context.params);
-  if (params.user.has_value() != params.password.has_value()) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " has a user or a password, not both", "give both \"user\" and \"password\", or neither");
-  }
+  const ControlShares shares = shares_of(params);
+  check_credentials(context, params.user, params.password);
+  check_controls(context, shares);
+  check_steps(context, params);
   const LoadPlan plan = plan_of(context, params);
-  return make_load_probe(std::move(context), plan, [options = options_of(params, plan.max_in_flight)](Clock& clock) { return make_http_login_transport(clock, options); });
+  const HttpLoginOptions options = options_of(params, plan.max_in_flight);
+  if (!params.steps && !params.expired_token) {
+    return make_load_probe(std::move(context), plan, [options, shares](Clock& clock) { return with_controls(make_http_login_transport(clock, options), shares); });
+  }
+  return make_load_probe(std::move(context), plan, [flow = flow_of(params), options, shares](Clock& clock) {
+    return with_controls(make_flow_transport(clock, flow, make_pooled_wire(clock, origins_of(flow), options.pool, options.tls)), shares);
+  });
 }
 
 }  // namespace
@@ -130,6 +172,7 @@ const ProbeType& login_http() {
       .measures = load_measures,
       .make = make,
       .measure = measure_load,
+      .sends_controls = has_control_share,
   };
   return type;
 }

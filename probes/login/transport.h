@@ -26,6 +26,7 @@ struct LoginAttempt {
   std::string user;
   std::string password;
   bool wrong_password = false;
+  bool expired_token = false;  // with wrong_password: instead of credentials an expired token is used, which must not work (controls.h)
   TimePoint due;       // when the schedule wanted it sent; latency counts from here
   TimePoint deadline;  // due + timeout
 };

@@ -1,4 +1,5 @@
 // The probe as the runner uses it, in virtual time.
+#include "injector/base/error.h"
 #include "probes/login/http_transport.h"
 #include "probes/probe.h"
 #include "tests/probes/simulated_load.h"
@@ -109,4 +110,26 @@ TEST_CASE("a user without a password is refused before anything is sent", "[logi
 
 TEST_CASE("form fields are encoded so that no value can become another field", "[login]") {
   CHECK(form_encoded("a b&c=d%+/ä~_-.") == "a%20b%26c%3Dd%25%2B%2F%C3%A4~_-.");
+}
+
+TEST_CASE("steps take the place of the one POST, and what contradicts them is refused", "[login]") {
+  const auto refusal = [](Json more) {
+    ProbeContext context;
+    context.name = "login";
+    context.params = kParams;
+    context.params.update(more);
+    try {
+      find_probe("login.http")->make(std::move(context));
+    } catch (const Error& error) {
+      return error.fact();
+    }
+    return std::string();
+  };
+  const Json steps = Json::parse(R"([{"form": {"p": "{password}"}}])");
+  CHECK(refusal({{"steps", steps}}).empty());
+  CHECK(refusal({{"steps", steps}, {"token", "/t"}}).find("\"token\"") != std::string::npos);
+  CHECK(refusal({{"expired_token", "old"}}).find("not both") != std::string::npos);
+  CHECK(refusal({{"expired_token", "old"}, {"expired_token_share", "1%"}}).find("no request that uses a token") != std::string::npos);
+  CHECK(refusal({{"expired_token", "old"}, {"expired_token_share", "1%"}, {"session_url", "http://127.0.0.1:1/session"}}).empty());
+  CHECK(refusal({{"wrong_password_share", "60%"}, {"unknown_user_share", "50%"}}).find("more than all") != std::string::npos);
 }

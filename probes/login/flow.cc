@@ -1,0 +1,293 @@
+#include "probes/login/flow.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <boost/beast/core/string.hpp>
+
+#include "injector/base/error.h"
+#include "probes/login/http_transport.h"
+
+namespace capsize {
+namespace {
+
+bool is_name_char(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; }
+
+// Calls `text` with what stands between the names in braces, and `name` with each of these. Braces around anything else are text.
+template <class Text, class Name>
+void scan(std::string_view written, Text text, Name name) {
+  while (!written.empty()) {
+    const std::size_t open = std::min(written.find('{'), written.size());
+    text(written.substr(0, open));
+    written.remove_prefix(open);
+    if (written.empty()) return;
+    std::size_t end = 1;
+    while (end < written.size() && is_name_char(written[end])) ++end;
+    const bool is_name = end > 1 && end < written.size() && written[end] == '}';
+    if (is_name) name(std::string(written.substr(1, end - 1)));
+    else text(written.substr(0, 1));
+    written.remove_prefix(is_name ? end + 1 : 1);
+  }
+}
+
+void add_names(std::string_view written, std::set<std::string>& out) {
+  scan(written, [](std::string_view) {}, [&out](const std::string& name) { out.insert(name); });
+}
+
+void add_names(const Json& json, std::set<std::string>& out) {
+  if (json.is_string()) add_names(std::string_view(json.get_ref<const std::string&>()), out);
+  if (!json.is_structured()) return;
+  for (const Json& item : json) add_names(item, out);
+}
+
+// Fills in texts; remembers whether a value was missing.
+class Filler {
+ public:
+  explicit Filler(const FlowValues& values) : values_(values) {}
+
+  std::string text(std::string_view written, std::string (*encoded)(std::string_view) = nullptr) {
+    std::string out;
+    const auto value = [&](const std::string& name) {
+      const auto found = values_.find(name);
+      if (found == values_.end()) complete = false;
+      else out += encoded != nullptr ? encoded(found->second) : found->second;
+    };
+    scan(written, [&out](std::string_view plain) { out += plain; }, value);
+    return out;
+  }
+
+  Json json(const Json& written) {
+    if (written.is_string()) return text(written.get_ref<const std::string&>());
+    Json out = written;
+    if (out.is_structured()) {
+      for (Json& item : out) item = json(item);
+    }
+    return out;
+  }
+
+  bool complete = true;
+
+ private:
+  const FlowValues& values_;
+};
+
+bool is_one_name(const std::string& url) { return url.size() > 2 && url.front() == '{' && url.back() == '}' && std::all_of(url.begin() + 1, url.end() - 1, is_name_char); }
+
+std::optional<Url> url_at(const std::string& text, const Url& base) {
+  if (text.empty()) return base;
+  const std::string whole = text.starts_with('/') && !text.starts_with("//") ? fmt::format("{}://{}{}", base.tls ? "https" : "http", show(base.address), text) : text;
+  auto parsed = parse_url(whole);
+  if (std::holds_alternative<Mistake>(parsed)) return std::nullopt;
+  return std::get<Url>(std::move(parsed));
+}
+
+bool fit_for_header(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= ' ' && c != 0x7f; });
+}
+
+std::string as_text(const Json& json) { return json.is_string() ? json.get<std::string>() : json.dump(-1, ' ', true, Json::error_handler_t::replace); }
+
+const Json* at(const Json& body, const std::string& pointer) {
+  const Json::json_pointer place(pointer);
+  return body.is_discarded() || !body.contains(place) ? nullptr : &body.at(place);
+}
+
+bool status_fits(const FlowStep& step, unsigned status) { return step.status.empty() ? status >= 200 && status < 300 : step.status.contains(status); }
+
+std::optional<std::string> captured(const Capture& capture, const HttpSaid& said, const Json& body, const CookieJar& jar) {
+  if (capture.from == Capture::From::cookie) return jar.value(capture.what);
+  if (capture.from == Capture::From::header) {
+    for (const auto& [name, value] : said.headers) {
+      if (boost::beast::iequals(name, capture.what)) return value;
+    }
+    return std::nullopt;
+  }
+  const Json* found = at(body, capture.what);
+  if (found == nullptr || found->is_structured() || found->is_null()) return std::nullopt;
+  return as_text(*found);
+}
+
+bool is_a_no(unsigned status) { return status >= 400 && status < 600; }
+
+class FlowTransport final : public LoginTransport {
+ public:
+  FlowTransport(Clock& clock, Flow flow, std::unique_ptr<HttpWire> wire)
+      : clock_(clock), flow_(std::move(flow)), wire_(std::move(wire)), origins_(origins_of(flow_)), use_(first_use_of_token(flow_).value_or(0)) {
+    CAPSIZE_CHECK(!flow_.steps.empty());
+    first_credentials_ = flow_.steps.size();
+    for (std::size_t i = 0; i < flow_.steps.size(); ++i) {
+      if (!sends_credentials(flow_.steps[i])) continue;
+      first_credentials_ = std::min(first_credentials_, i);
+      last_credentials_ = i;
+    }
+  }
+
+  Task<> open() override { return wire_->open(); }
+  Task<> close() override { return wire_->close(); }
+
+  Task<Answer> attempt(LoginAttempt attempt) override {
+    const Duration limit = attempt.deadline - clock_.now();
+    if (limit <= Duration::zero()) co_return Answer::timed_out;
+    auto work = login(std::move(attempt));
+    const auto answer = co_await within(clock_, limit, std::move(work));
+    co_return answer.value_or(Answer::timed_out);
+  }
+
+ private:
+  Task<Answer> login(LoginAttempt attempt) {
+    const auto conversation = wire_->start();
+    FlowValues values = values_of(attempt);
+    values.insert(flow_.given.begin(), flow_.given.end());
+    CookieJar jar;
+    std::size_t i = 0;
+    if (attempt.expired_token) {
+      values["token"] = flow_.expired_token;
+      i = use_;
+    }
+    for (; i < flow_.steps.size(); ++i) {
+      const FlowStep& step = flow_.steps[i];
+      auto ask = filled_in(step, flow_.base, origins_, values);
+      if (!ask) co_return not_accepted(attempt, i, 0);
+      const Url url = ask->url;
+      if (const std::string cookies = jar.header_for(url); !cookies.empty()) ask->headers.emplace_back("Cookie", cookies);
+      HttpAsk sent = std::move(*ask);
+      const HttpSaid said = co_await conversation->send(std::move(sent));
+      if (said.failed) co_return *said.failed;
+      if (!accept(step, url, said, values, jar)) co_return not_accepted(attempt, i, status_fits(step, said.status) ? 0 : said.status);
+    }
+    co_return attempt.wrong_password ? Answer::wrongly_accepted : Answer::ok;
+  }
+
+  // `status`: the one that was not wanted; 0: it was not that.
+  Answer not_accepted(const LoginAttempt& attempt, std::size_t step, unsigned status) const {
+    if (attempt.wrong_password) return step >= first_credentials_ || attempt.expired_token ? Answer::rejected_rightly : Answer::broken;
+    return is_a_no(status) && step <= last_credentials_ ? Answer::denied : Answer::broken;
+  }
+
+  Clock& clock_;
+  const Flow flow_;
+  const std::unique_ptr<HttpWire> wire_;
+  const std::vector<Url> origins_;
+  const std::size_t use_;
+  std::size_t first_credentials_ = 0;
+  std::size_t last_credentials_ = 0;
+};
+
+}  // namespace
+
+std::string base64(std::string_view bytes) {
+  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
+  const int length = ::EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  out.resize(static_cast<std::size_t>(length));
+  return out;
+}
+
+FlowValues values_of(const LoginAttempt& attempt) {
+  return {{"user", attempt.user},
+          {"password", attempt.password},
+          {"basic", base64(attempt.user + ":" + attempt.password)},
+          {"client", base64(form_encoded(attempt.user) + ":" + form_encoded(attempt.password))}};
+}
+
+std::set<std::string> names_in(const FlowStep& step) {
+  std::set<std::string> out;
+  add_names(std::string_view(step.url), out);
+  for (const auto& [name, value] : step.headers) add_names(std::string_view(value), out);
+  for (const auto& [name, value] : step.form) add_names(std::string_view(value), out);
+  if (step.json) add_names(*step.json, out);
+  for (const auto& [pointer, value] : step.check) add_names(value, out);
+  if (step.contains) add_names(std::string_view(*step.contains), out);
+  return out;
+}
+
+bool sends_credentials(const FlowStep& step) {
+  const auto names = names_in(step);
+  return names.contains("password") || names.contains("basic") || names.contains("client");
+}
+
+std::optional<std::string> unknown_name(const Flow& flow) {
+  FlowValues known = values_of({});
+  known.insert(flow.given.begin(), flow.given.end());
+  for (const FlowStep& step : flow.steps) {
+    for (const std::string& name : names_in(step)) {
+      if (!known.contains(name)) return name;
+    }
+    for (const auto& [name, capture] : step.capture) known[name] = "";
+  }
+  return std::nullopt;
+}
+
+std::vector<Url> origins_of(const Flow& flow) {
+  std::vector<Url> out = {flow.base};
+  for (const FlowStep& step : flow.steps) {
+    std::string without_names;
+    scan(step.url, [&](std::string_view plain) { without_names += plain; }, [&](const std::string&) { without_names += "x"; });
+    const auto url = url_at(without_names, flow.base);
+    if (!url || is_one_name(step.url)) continue;
+    const bool known = std::any_of(out.begin(), out.end(), [&url](const Url& other) { return same_origin(other, *url); });
+    if (!known) out.push_back(*url);
+  }
+  return out;
+}
+
+std::optional<std::size_t> first_use_of_token(const Flow& flow) {
+  std::optional<std::size_t> out;
+  for (std::size_t i = 0; i < flow.steps.size(); ++i) {
+    if (flow.steps[i].capture.contains("token")) out.reset();  // a newer token: what comes before makes it, as a refresh does
+    if (!out && names_in(flow.steps[i]).contains("token")) out = i;
+    if (sends_credentials(flow.steps[i])) out.reset();
+  }
+  return out;
+}
+
+std::optional<HttpAsk> filled_in(const FlowStep& step, const Url& base, const std::vector<Url>& origins, const FlowValues& values) {
+  Filler fill(values);
+  HttpAsk out;
+  out.method = step.method;
+  const auto url = url_at(is_one_name(step.url) ? fill.text(step.url) : fill.text(step.url, form_encoded), base);
+  if (!url) return std::nullopt;
+  out.url = *url;
+  if (std::none_of(origins.begin(), origins.end(), [&out](const Url& origin) { return same_origin(origin, out.url); })) return std::nullopt;
+  if (step.json) {
+    out.headers.emplace_back("Content-Type", "application/json");
+    out.body = fill.json(*step.json).dump(-1, ' ', true, Json::error_handler_t::replace);
+  } else if (!step.form.empty()) {
+    out.headers.emplace_back("Content-Type", "application/x-www-form-urlencoded");
+    for (const auto& [name, value] : step.form) out.body += fmt::format("{}{}={}", out.body.empty() ? "" : "&", form_encoded(name), form_encoded(fill.text(value)));
+  }
+  for (const auto& [name, value] : step.headers) {
+    out.headers.emplace_back(name, fill.text(value));
+    if (!fit_for_header(out.headers.back().second)) return std::nullopt;
+  }
+  if (!fill.complete) return std::nullopt;
+  return out;
+}
+
+bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar) {
+  for (const auto& [name, value] : said.headers) {
+    if (boost::beast::iequals(name, "Set-Cookie")) jar.take(from, value);
+  }
+  if (!status_fits(step, said.status)) return false;
+  const bool looks_inside = !step.check.empty() || std::any_of(step.capture.begin(), step.capture.end(), [](const auto& each) { return each.second.from == Capture::From::json; });
+  const Json body = looks_inside ? Json::parse(said.body, nullptr, false) : Json(nullptr);
+  Filler fill(values);
+  for (const auto& [pointer, wanted] : step.check) {
+    const Json* found = at(body, pointer);
+    if (found == nullptr) return false;
+    if (wanted.is_string() ? as_text(*found) != fill.text(wanted.get_ref<const std::string&>()) : *found != wanted) return false;
+  }
+  if (step.contains && said.body.find(fill.text(*step.contains)) == std::string::npos) return false;
+  for (const auto& [name, capture] : step.capture) {
+    auto value = captured(capture, said, body, jar);
+    if (!value || value->empty() || value->size() > kMaxCaptured) return false;
+    values[name] = std::move(*value);
+  }
+  return fill.complete;
+}
+
+std::unique_ptr<LoginTransport> make_flow_transport(Clock& clock, Flow flow, std::unique_ptr<HttpWire> wire) {
+  return std::make_unique<FlowTransport>(clock, std::move(flow), std::move(wire));
+}
+
+}  // namespace capsize

@@ -1,0 +1,76 @@
+// A login of any number of HTTP requests: what each sends, what its answer must be, and what is taken from it for the later ones. In texts
+// {user}, {password} and the names of what was captured stand for their values. Cookies are kept from request to request.
+#pragma once
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "probes/login/cookie_jar.h"
+#include "probes/login/http_wire.h"
+
+namespace capsize {
+
+inline constexpr std::size_t kMaxCaptured = 16 * 1024;  // bytes of one captured value
+
+// Beside user and password: basic is base64 of user:password, client the same of both percent-encoded (RFC 6749, 2.3.1).
+using FlowValues = std::map<std::string, std::string>;
+
+struct Capture {
+  enum class From { json, header, cookie };
+  From from = From::json;
+  std::string what;  // a JSON pointer, the name of a header, the name of a cookie
+  friend bool operator==(const Capture&, const Capture&) = default;
+};
+
+struct FlowStep {
+  std::string method = "GET";
+  std::string url;                       // absolute, or a path of the flow's base; empty: that itself. In it values are percent-encoded, but for a URL that is one {name}
+  HttpHeaders headers;
+  HttpHeaders form;                      // application/x-www-form-urlencoded
+  std::optional<Json> json;              // texts anywhere in it are filled in
+  std::set<unsigned> status;             // that it may answer with; empty: any 2xx
+  std::map<std::string, Capture> capture;
+  std::map<std::string, Json> check;     // JSON pointer into the answer: what must be there
+  std::optional<std::string> contains;   // the answer's body must
+};
+
+struct Flow {
+  Url base;
+  std::vector<FlowStep> steps;
+  std::string expired_token;  // what {token} is for an attempt with an expired one; empty: there is none
+  FlowValues given;           // more names, and what they stand for
+};
+
+FlowValues values_of(const LoginAttempt& attempt);
+
+std::string base64(std::string_view bytes);
+
+// The names in braces, of all texts of the step.
+std::set<std::string> names_in(const FlowStep& step);
+bool sends_credentials(const FlowStep& step);
+// The first name that stands for nothing where it is used; nothing where all do.
+std::optional<std::string> unknown_name(const Flow& flow);
+// One URL of each origin that the flow names. A URL from a capture may lead to these only.
+std::vector<Url> origins_of(const Flow& flow);
+// The first step that uses {token} after the last that sends credentials; nothing where there is none.
+std::optional<std::size_t> first_use_of_token(const Flow& flow);
+
+// What goes on the wire; nothing when a value is not known, does not fit where it goes (a control character in a header), or leads elsewhere
+// than to one of the origins.
+std::optional<HttpAsk> filled_in(const FlowStep& step, const Url& base, const std::vector<Url>& origins, const FlowValues& values);
+// Whether the answer is what the step wants; then its captures are among `values`, and its cookies in `jar`.
+bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar);
+
+// How an attempt maps to an Answer, in this order:
+//   the deadline passed anywhere                              timed_out
+//   no connection                                             refused (TLS that fails: broken)
+//   connection lost half-way, nonsense or over 64 KiB         broken
+//   right password: all steps accepted                        ok
+//     a 4xx or 5xx not wanted, up to the last step with credentials   denied; anything else not wanted   broken
+//   wrong password or expired token: all steps accepted       wrongly_accepted
+//     not accepted from the first step with credentials on    rejected_rightly; before it   broken
+std::unique_ptr<LoginTransport> make_flow_transport(Clock& clock, Flow flow, std::unique_ptr<HttpWire> wire);
+
+}  // namespace capsize

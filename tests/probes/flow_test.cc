@@ -1,0 +1,184 @@
+// Logins of several requests, against a service that is a function.
+#include "probes/login/flow.h"
+
+#include "probes/login/flow_steps.h"
+#include "tests/probes/scripted_wire.h"
+
+using namespace capsize;
+using namespace capsize::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+Flow flow_of(const Json& steps) {
+  Flow out;
+  out.base = std::get<Url>(parse_url("https://staging.example/login"));
+  auto parsed = ParamTraits<FlowSteps>::parse(steps);
+  if (const auto* mistake = std::get_if<Mistake>(&parsed)) FAIL(mistake->fact);
+  out.steps = std::get<FlowSteps>(std::move(parsed)).steps;
+  return out;
+}
+
+std::string mistake_in(const Json& steps) {
+  const auto parsed = ParamTraits<FlowSteps>::parse(steps);
+  const auto* mistake = std::get_if<Mistake>(&parsed);
+  return mistake == nullptr ? "" : mistake->fact + "; " + mistake->remedy;
+}
+
+// A page with a token against forgery, a form, a redirect, a page for those who are in.
+const Json kForm = Json::parse(R"([
+  {"capture": {"csrf": "header:X-Csrf"}},
+  {"form": {"user": "{user}", "password": "{password}", "csrf": "{csrf}"}, "status": [303], "capture": {"next": "header:Location", "session": "cookie:sid"}},
+  {"url": "{next}", "check": {"/name": "{user}", "/in": true}, "contains": "ann"}
+])");
+
+Scripted form_service(const HttpAsk& ask) {
+  if (ask.method == "GET" && ask.url.target == "/login") return says(200, "<form>", {{"X-CSRF", "c 1"}, {"set-cookie", "sid=before; Path=/"}});
+  if (ask.method == "POST") {
+    if (ask.body.find("password=right") == std::string::npos) return says(401);
+    return says(303, "", {{"Location", "/me?x=1"}, {"Set-Cookie", "sid=s1; Path=/; HttpOnly"}});
+  }
+  for (const auto& [name, value] : ask.headers) {
+    if (name == "Cookie" && value == "sid=s1") return says(200, R"({"name":"ann","in":true})");
+  }
+  return says(401);
+}
+
+}  // namespace
+
+TEST_CASE("a form with a captured field, a cookie and a captured redirect logs in", "[flow]") {
+  const Tried tried = try_flow(flow_of(kForm), form_service);
+  CHECK(tried.answer == Answer::ok);
+  CHECK(tried.lines() == std::vector<std::string>{"GET /login", "POST /login csrf=c%201&password=right&user=ann", "GET /me?x=1"});
+  CHECK(tried.header(1, "Cookie") == "sid=before");
+  CHECK(tried.header(1, "Content-Type") == "application/x-www-form-urlencoded");
+  CHECK(tried.header(2, "Cookie") == "sid=s1");
+  CHECK(show(tried.asked[2].url) == "https://staging.example/me?x=1");
+}
+
+TEST_CASE("a wrong password that one request refuses is rightly rejected, and one that gets through all is wrongly accepted", "[flow]") {
+  CHECK(try_flow(flow_of(kForm), form_service, Try::wrong).answer == Answer::rejected_rightly);
+  const auto lets_all_in = [](const HttpAsk& ask) {
+    HttpAsk right = ask;
+    if (ask.method == "POST") right.body = "password=right";
+    return form_service(right);
+  };
+  CHECK(try_flow(flow_of(kForm), lets_all_in, Try::wrong).answer == Answer::wrongly_accepted);
+  const auto token_is_worth_nothing = [&](const HttpAsk& ask) { return ask.url.target == "/me?x=1" ? says(401) : lets_all_in(ask); };
+  CHECK(try_flow(flow_of(kForm), token_is_worth_nothing, Try::wrong).answer == Answer::rejected_rightly);
+}
+
+TEST_CASE("a no before or at the credentials is denied, and one after them is a broken login", "[flow]") {
+  const auto saying_no_to = [](const std::string& method, const std::string& target, unsigned status) {
+    return [=](const HttpAsk& ask) { return ask.method == method && ask.url.target == target ? says(status) : form_service(ask); };
+  };
+  CHECK(try_flow(flow_of(kForm), saying_no_to("GET", "/login", 503)).answer == Answer::denied);
+  CHECK(try_flow(flow_of(kForm), saying_no_to("POST", "/login", 429)).answer == Answer::denied);
+  CHECK(try_flow(flow_of(kForm), saying_no_to("GET", "/me?x=1", 401)).answer == Answer::broken);
+  CHECK(try_flow(flow_of(kForm), saying_no_to("POST", "/login", 200)).answer == Answer::broken);
+  // A wrong password that never got to the service says nothing about it.
+  CHECK(try_flow(flow_of(kForm), saying_no_to("GET", "/login", 503), Try::wrong).answer == Answer::broken);
+}
+
+TEST_CASE("an answer without what is to be captured, or with something else than what is checked, is broken", "[flow]") {
+  const auto instead = [](const std::string& target, const Scripted& answer) {
+    return [=](const HttpAsk& ask) { return ask.method == "GET" && ask.url.target == target ? answer : form_service(ask); };
+  };
+  CHECK(try_flow(flow_of(kForm), instead("/login", says(200))).answer == Answer::broken);
+  CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, R"({"name":"bob","in":true,"ann":1})"))).answer == Answer::broken);
+  CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, R"({"name":"ann","in":"true"})"))).answer == Answer::broken);
+  CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, "ann"))).answer == Answer::broken);
+  CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, std::string(5000, '[')))).answer == Answer::broken);
+}
+
+TEST_CASE("what fails on the way is called what it is, whatever the password", "[flow]") {
+  Scripted refused;
+  refused.said.failed = Answer::refused;
+  for (const Try kind : {Try::right, Try::wrong}) {
+    CHECK(try_flow(flow_of(kForm), [&](const HttpAsk&) { return refused; }, kind).answer == Answer::refused);
+    Scripted late = says(200);
+    late.after = 2s;
+    CHECK(try_flow(flow_of(kForm), [&](const HttpAsk&) { return late; }, kind).answer == Answer::timed_out);
+  }
+}
+
+TEST_CASE("a redirect to elsewhere is not followed, and a captured line break does not get into a header", "[flow]") {
+  const auto with_next = [](const std::string& next) {
+    return [=](const HttpAsk& ask) { return ask.method == "POST" ? says(303, "", {{"Location", next}, {"Set-Cookie", "sid=s1; Path=/"}}) : form_service(ask); };
+  };
+  CHECK(try_flow(flow_of(kForm), with_next("https://staging.example/me?x=1")).answer == Answer::ok);
+  for (const char* elsewhere : {"https://evil.example/me", "//evil.example/me", "http://staging.example/me?x=1", "me"}) {
+    INFO(elsewhere);
+    const Tried tried = try_flow(flow_of(kForm), with_next(elsewhere));
+    CHECK(tried.answer == Answer::broken);
+    CHECK(tried.asked.size() == 2);
+  }
+  const Flow bearer = flow_of(Json::parse(R"([{"json": {"p": "{password}"}, "capture": {"token": "json:/token"}}, {"headers": {"Authorization": "Bearer {token}"}}])"));
+  const Tried evil = try_flow(bearer, [](const HttpAsk&) { return says(200, R"({"token":"a\r\nX-Evil: 1"})"); });
+  CHECK(evil.answer == Answer::broken);
+  CHECK(evil.asked.size() == 1);
+}
+
+TEST_CASE("JSON goes out with its texts filled in, and braces around anything but a name stay", "[flow]") {
+  const Flow flow = flow_of(Json::parse(R"([{"json": {"who": ["{user}", {"secret": "{password}"}], "keep": "{ x } {", "n": 3}}])"));
+  const Tried tried = try_flow(flow, [](const HttpAsk&) { return says(204); });
+  CHECK(tried.answer == Answer::ok);
+  CHECK(Json::parse(tried.asked.at(0).body) == Json::parse(R"({"who": ["ann", {"secret": "right"}], "keep": "{ x } {", "n": 3})"));
+  CHECK(tried.header(0, "Content-Type") == "application/json");
+}
+
+TEST_CASE("an expired token is used instead of a login, and must be refused", "[flow]") {
+  Flow flow = flow_of(Json::parse(R"([{"json": {"p": "{password}"}, "capture": {"token": "json:/token"}}, {"url": "/me", "headers": {"Authorization": "Bearer {token}"}}])"));
+  flow.expired_token = "old";
+  const Tried refused = try_flow(flow, [](const HttpAsk&) { return says(401); }, Try::expired);
+  CHECK(refused.answer == Answer::rejected_rightly);
+  CHECK(refused.lines() == std::vector<std::string>{"GET /me"});
+  CHECK(refused.header(0, "Authorization") == "Bearer old");
+  CHECK(try_flow(flow, [](const HttpAsk&) { return says(200); }, Try::expired).answer == Answer::wrongly_accepted);
+}
+
+TEST_CASE("other hosts that steps name are known before the first login", "[flow]") {
+  const Flow flow = flow_of(Json::parse(R"([{"form": {"p": "{password}"}, "capture": {"code": "json:/code"}}, {"url": "https://id.staging.example:8443/check?code={code}"}])"));
+  const auto origins = origins_of(flow);
+  REQUIRE(origins.size() == 2);
+  CHECK(origins[1].address == Address{"id.staging.example", 8443});
+  const Tried tried = try_flow(flow, [](const HttpAsk&) { return says(200, R"({"code":"a b&c"})"); });
+  CHECK(tried.answer == Answer::ok);
+  CHECK(show(tried.asked.at(1).url) == "https://id.staging.example:8443/check?code=a%20b%26c");
+}
+
+TEST_CASE("mistakes in steps are said with their step", "[flow]") {
+  const auto said = [](const char* text) { return mistake_in(Json::parse(text)); };
+  CHECK(said(R"([{"form": {"p": "{password}"}}])").empty());
+  CHECK(said("[]") == "[] is a list; write a list of 1 to 20 steps");
+  CHECK(said(R"([{"url": "/a"}])") == "no step sends a password; write {password} where it belongs: without it nobody logs in");
+  CHECK_THAT(said(R"([{"frm": {"p": "{password}"}}])"), Catch::StartsWith("step 1: ") && Catch::Contains("did you mean \"form\"?"));
+  CHECK(said(R"([{"form": {"p": "{password}"}}, {"url": "/a?t={tokn}"}])").starts_with("step 2: "));
+  CHECK(said(R"([{"form": {"p": "{password}", "t": "{token}"}, "capture": {"token": "json:/t"}}])").starts_with("step 1: "));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "capture": {"token": "xml:/t"}}])") ==
+        "step 1: \"xml:/t\" does not say what to capture; write \"json:/token\", \"header:Location\" or \"cookie:session\"");
+  CHECK(said(R"([{"form": {"p": "{password}"}, "capture": {"token": "json:t"}}])").starts_with("step 1: \"t\" is not a JSON pointer"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "json": {}}])").starts_with("step 1: both a form and JSON"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "status": [100]}])").starts_with("step 1: 100 is not a status"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "url": "https://{user}.example/"}])").find("where its host is") != std::string::npos);
+  CHECK(said(R"([{"form": {"p": "{password}"}, "url": "login"}])").starts_with("step 1: \"login\" is not a URL"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "headers": {"A b": "x"}}])").starts_with("step 1: \"A b\" is not the name of a header"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "check": {"active": true}}])").starts_with("step 1: \"active\" is not a JSON pointer"));
+}
+
+TEST_CASE("cookies go back to their host below their path, and go when they are taken away", "[flow]") {
+  const auto url = [](const std::string& text) { return std::get<Url>(parse_url(text)); };
+  CookieJar jar;
+  jar.take(url("https://a.example/x/login"), "here=1");
+  jar.take(url("https://a.example/x/login"), "all=2; Path=/; Secure");
+  CHECK(jar.header_for(url("https://a.example/x/y")) == "here=1; all=2");
+  CHECK(jar.header_for(url("https://a.example/xy")) == "all=2");
+  CHECK(jar.header_for(url("http://a.example/")).empty());
+  CHECK(jar.header_for(url("https://b.example/x/login")).empty());
+  jar.take(url("https://a.example/other"), "all=3; path=/");
+  CHECK(jar.value("all") == "3");
+  jar.take(url("https://a.example/"), "all=; Max-Age=0; Path=/");
+  CHECK(jar.value("all") == std::nullopt);
+  for (const char* nonsense : {"", "=1", "a", "a=b c", "a=\x01", ";;;"}) jar.take(url("https://a.example/"), nonsense);
+  CHECK(jar.header_for(url("https://a.example/")).empty());
+}
