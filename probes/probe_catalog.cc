@@ -16,6 +16,8 @@ bool fits(std::string_view pattern, std::string_view name) {
 const std::vector<ProbeType>& probe_catalog() {
   static const std::vector<ProbeType> table = {
       login_http(),
+      login_oauth2(),
+      login_basic(),
       balancer_shares(),
       tcp_connect(),
       http_get(),

@@ -1,0 +1,70 @@
+// The probe login.basic: HTTP Basic authentication, as nginx's auth_basic asks for it. The page behind it is the proof.
+#include "probes/login/flow.h"
+#include "probes/login/login_basic.h"
+#include "probes/login/login_params.h"
+#include "probes/probes.h"
+
+namespace capsize {
+namespace {
+
+struct BasicParams : LoginHttpParams {
+  Url url;
+  std::optional<std::string> contains;
+};
+
+const Spec<BasicParams>& basic_spec() {
+  static const auto spec = [] {
+    Spec<BasicParams> out;
+    out.required("url", &BasicParams::url, "a page that is shown to those who may log in only; http or https");
+    add_load_params(out);
+    out.optional("contains", &BasicParams::contains, "text that must be on the page, as \"Welcome, {user}\"; without it any 2xx is a success");
+    add_connection_params(out);
+    return out;
+  }();
+  return spec;
+}
+
+Flow flow_of(const BasicParams& params) {
+  FlowStep page;
+  page.url = show(params.url);
+  page.headers = {{"Authorization", "Basic {basic}"}};
+  page.contains = params.contains;
+  Flow out;
+  out.base = params.url;
+  out.steps = {page};
+  return out;
+}
+
+std::unique_ptr<Probe> make(ProbeContext context) {
+  const BasicParams params = basic_spec().parse_or_throw(context.params);
+  const ControlShares shares{params.wrong_password_share, params.unknown_user_share, Share{}};
+  const LoadPlan plan = load_plan_of(context, params, shares);
+  const Flow flow = flow_of(params);
+  check_names(context, flow);
+  const PoolOptions pool = pool_of(params, plan);
+  const TlsOptions tls = tls_of(params);
+  return make_load_probe(std::move(context), plan, [flow, shares, pool, tls](Clock& clock) {
+    return with_controls(make_flow_transport(clock, flow, make_pooled_wire(clock, origins_of(flow), pool, tls)), shares);
+  });
+}
+
+}  // namespace
+
+Flow basic_flow(const Json& params) { return flow_of(basic_spec().parse_or_throw(params)); }
+
+const ProbeType& login_basic() {
+  static const ProbeType type = {
+      .name = "login.basic",
+      .doc = "Logs people in with HTTP Basic authentication at a fixed rate, and sees whether the page behind it is shown",
+      .target_type = "",
+      .spec = []() -> const AnySpec& { return basic_spec(); },
+      .example = {{"probe", "login.basic"}, {"url", "https://staging.example/private/"}, {"rate", "50/s"}, {"wrong_password_share", "5%"}, {"unknown_user_share", "1%"}},
+      .measures = load_measures,
+      .make = make,
+      .measure = measure_load,
+      .sends_controls = has_control_share,
+  };
+  return type;
+}
+
+}  // namespace capsize
