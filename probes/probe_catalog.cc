@@ -18,6 +18,7 @@ const std::vector<ProbeType>& probe_catalog() {
       login_http(),
       login_oauth2(),
       login_basic(),
+      login_ldap(),
       balancer_shares(),
       tcp_connect(),
       http_get(),
