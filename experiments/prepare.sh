@@ -8,7 +8,7 @@ lab_packages=(haproxy postgresql)
 vm_packages=(qemu-system-x86 linux-image-cloud-amd64 busybox-static cpio kmod nftables iproute2 iptables)  # a machine with netem, for tests
 far_packages=(openssh-client openssh-server podman crun runc)  # other machines and containers, for tests; runc takes cgroups in hybrid mode
 sanitizer_packages=(clang-16 libclang-rt-16-dev)  # the compiler of the dev preset
-login_packages=(nginx-light slapd)  # real servers to log in at, for tests
+login_packages=(nginx-light slapd freeradius)  # real servers to log in at, for tests
 test_packages=(catch2 python3 python3-jsonschema chromium strace procps socat ipset libfaketime prometheus prometheus-alertmanager "${sanitizer_packages[@]}" "${vm_packages[@]}" "${far_packages[@]}" "${login_packages[@]}")
 
 # install_missing PACKAGE...: says what it installs; needs root or sudo only when something is missing.

@@ -19,6 +19,7 @@ const std::vector<ProbeType>& probe_catalog() {
       login_oauth2(),
       login_basic(),
       login_ldap(),
+      login_radius(),
       balancer_shares(),
       tcp_connect(),
       http_get(),

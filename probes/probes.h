@@ -8,6 +8,7 @@ const ProbeType& login_http();
 const ProbeType& login_oauth2();
 const ProbeType& login_basic();
 const ProbeType& login_ldap();
+const ProbeType& login_radius();
 const ProbeType& balancer_shares();
 const ProbeType& tcp_connect();
 const ProbeType& http_get();

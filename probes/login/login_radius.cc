@@ -1,0 +1,145 @@
+// The probe login.radius: Access-Requests with a PAP password. There is no token: an Access-Accept that is provably the server's is the login.
+#include <openssl/rand.h>
+
+#include <boost/asio/ip/udp.hpp>
+#include <boost/asio/redirect_error.hpp>
+
+#include "injector/base/error.h"
+#include "injector/base/within.h"
+#include "probes/http/connection.h"
+#include "probes/login/login_params.h"
+#include "probes/login/radius_packet.h"
+#include "probes/probes.h"
+
+namespace capsize {
+namespace {
+
+using udp = asio::ip::udp;
+
+struct RadiusParams : LoginLoadParams {
+  Address address;
+  std::string secret;
+  std::string nas_identifier = "capsize";
+};
+
+const Spec<RadiusParams>& radius_spec() {
+  static const auto spec = [] {
+    Spec<RadiusParams> out;
+    out.required("address", &RadiusParams::address, "the server's address and port, as \"radius.staging:1812\"")
+        .required("secret", &RadiusParams::secret, "the secret that the server shares with this client; better \"${secret:NAME}\"")
+        .optional("nas_identifier", &RadiusParams::nas_identifier, "what the server is told that this client is (NAS-Identifier)");
+    add_load_params(out);
+    return out;
+  }();
+  return spec;
+}
+
+void throw_if_lacking(const boost::system::error_code& error) {
+  if (!tester_lacks(error)) return;
+  throw Error(ErrorKind::unavailable, "this machine could not open a socket: " + error.message(), "raise its limit of open files (ulimit -n) or widen its range of local ports, or lower the rate");
+}
+
+// A login has a socket of its own: so an answer is its, and a port that nobody listens at is told at once.
+class RadiusTransport final : public LoginTransport {
+ public:
+  RadiusTransport(Clock& clock, RadiusParams params) : clock_(clock), params_(std::move(params)) {}
+
+  Task<> open() override {
+    const auto executor = co_await asio::this_coro::executor;
+    udp::resolver resolver(executor);
+    boost::system::error_code error;
+    const std::string port = std::to_string(params_.address.port);
+    const auto found = co_await resolver.async_resolve(params_.address.host, port, asio::redirect_error(asio::use_awaitable, error));
+    if (error) throw Error(ErrorKind::unavailable, "the host name of " + show(params_.address) + " does not resolve: " + error.message(), "correct the address, or the name service");
+    server_ = found.begin()->endpoint();
+  }
+
+  Task<Answer> attempt(LoginAttempt attempt) override {
+    const Duration limit = attempt.deadline - clock_.now();
+    if (limit <= Duration::zero()) co_return Answer::timed_out;
+    auto work = login(std::move(attempt));
+    const auto answer = co_await within(clock_, limit, std::move(work));
+    co_return answer.value_or(Answer::timed_out);
+  }
+
+ private:
+  RadiusAsk ask_of(const LoginAttempt& attempt) {
+    RadiusAsk out;
+    out.id = ++id_;
+    CAPSIZE_CHECK(::RAND_bytes(out.authenticator.data(), static_cast<int>(out.authenticator.size())) == 1);  // no seed: it keeps the password secret
+    out.user = attempt.user;
+    out.password = attempt.password;
+    out.nas_identifier = params_.nas_identifier;
+    return out;
+  }
+
+  Task<Answer> login(LoginAttempt attempt) {
+    const auto executor = co_await asio::this_coro::executor;
+    const RadiusAsk ask = ask_of(attempt);
+    udp::socket socket(executor);
+    boost::system::error_code error;
+    socket.open(server_.protocol(), error);
+    if (!error) socket.connect(server_, error);
+    throw_if_lacking(error);
+    if (error) co_return Answer::refused;
+    const std::string request = access_request(ask, params_.secret);
+    co_await socket.async_send(asio::buffer(request), asio::redirect_error(asio::use_awaitable, error));
+    std::string packet;
+    while (!error) {
+      packet.resize(kMaxRadiusPacket);
+      const std::size_t size = co_await socket.async_receive(asio::buffer(packet), asio::redirect_error(asio::use_awaitable, error));
+      if (error) break;
+      packet.resize(size);
+      const auto answer = verified_answer(packet, ask, params_.secret);
+      if (answer) co_return meaning(*answer, attempt.wrong_password);
+    }
+    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+    throw_if_lacking(error);
+    co_return Answer::refused;
+  }
+
+  static Answer meaning(RadiusAnswer answer, bool wrong_password) {
+    if (wrong_password) return answer == RadiusAnswer::accept ? Answer::wrongly_accepted : Answer::rejected_rightly;
+    if (answer == RadiusAnswer::accept) return Answer::ok;
+    return answer == RadiusAnswer::reject ? Answer::denied : Answer::broken;
+  }
+
+  Clock& clock_;
+  const RadiusParams params_;
+  udp::endpoint server_;
+  std::uint8_t id_ = 0;
+};
+
+void check(const ProbeContext& context, const RadiusParams& params) {
+  const bool fits = params.user.value_or(params.user_prefix + "1000000").size() <= kMaxRadiusName && params.nas_identifier.size() <= kMaxRadiusName &&
+                    params.password.value_or(params.password_prefix + "1000000").size() <= kMaxRadiusPassword;
+  if (!fits) throw Error(ErrorKind::refused, "the probe " + context.name + " has a name or a password that is too long for RADIUS", "write at most 253 bytes for a name, 128 for a password");
+  if (params.secret.empty()) throw Error(ErrorKind::refused, "the probe " + context.name + " has an empty secret", "write the one that the server has for this client");
+}
+
+std::unique_ptr<Probe> make(ProbeContext context) {
+  const RadiusParams params = radius_spec().parse_or_throw(context.params);
+  check(context, params);
+  const ControlShares shares{params.wrong_password_share, params.unknown_user_share, Share{}};
+  const LoadPlan plan = load_plan_of(context, params, shares);
+  return make_load_probe(std::move(context), plan, [params, shares](Clock& clock) { return with_controls(std::make_unique<RadiusTransport>(clock, params), shares); });
+}
+
+}  // namespace
+
+const ProbeType& login_radius() {
+  static const ProbeType type = {
+      .name = "login.radius",
+      .doc = "Logs people in at a RADIUS server with PAP at a fixed rate, whatever becomes of them",
+      .target_type = "",
+      .spec = []() -> const AnySpec& { return radius_spec(); },
+      .example = {{"probe", "login.radius"}, {"address", "radius.staging:1812"}, {"secret", "${secret:RADIUS}"}, {"rate", "50/s"}, {"wrong_password_share", "5%"}},
+      .measures = load_measures,
+      .make = make,
+      .measure = measure_load,
+      .sends_controls = has_control_share,
+  };
+  return type;
+}
+
+}  // namespace capsize
