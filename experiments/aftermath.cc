@@ -151,6 +151,14 @@ void date_half_life(const Evidence& evidence, const Shares& before, Stretch reco
                           : fmt::format("at the end the shares of {} were still {:.0f} % of the way from the baseline's to the fault's", out.probe, 100 * out.at_end / out.skewed);
 }
 
+// Empty where clients do not try again, or not much more than before.
+std::string storm_words(const Evidence& evidence) {
+  constexpr double kStorm = 1.2;  // times the attempts of the baseline
+  const auto storm = retry_amplification(evidence);
+  if (!storm || storm->after <= kStorm * storm->baseline) return {};
+  return fmt::format("; clients of {} make {:.1f} attempts a login, {:.1f} in the baseline", storm->probe, storm->after, storm->baseline);
+}
+
 }  // namespace
 
 Trend mann_kendall(const std::vector<double>& values) {
@@ -206,7 +214,8 @@ Unrecovered why_unrecovered(const Evidence& evidence) {
     if (finding.holds == Holds::unknown) unknown = finding.because;
     if (finding.holds != Holds::no) continue;
     out.kind = "metastable";
-    out.because = fmt::format("the fault is gone and the load is what it was, yet over the last {} {} and nothing gets better", show_value(MeasureKind::duration, half.to - half.from), finding.because);
+    out.because = fmt::format("the fault is gone and the load is what it was, yet over the last {} {} and nothing gets better{}", show_value(MeasureKind::duration, half.to - half.from), finding.because,
+                              storm_words(evidence));
     return out;
   }
   if (!unknown.empty()) {
@@ -215,6 +224,29 @@ Unrecovered why_unrecovered(const Evidence& evidence) {
   }
   out.kind = "late";
   out.because = fmt::format("over the last {} the steady state was met on the whole, but never for long enough", show_value(MeasureKind::duration, half.to - half.from));
+  return out;
+}
+
+std::optional<RetryAmplification> retry_amplification(const Evidence& evidence) {
+  std::optional<RetryAmplification> out;
+  const auto most = [](const RetryAmplification& one) { return std::max(one.fault, one.after); };
+  for (const auto& [name, use] : evidence.playbook().probes) {
+    const auto& windows = evidence.windows(name);
+    if (std::none_of(windows.begin(), windows.end(), [](const Window* window) { return window->contains("attempts"); })) continue;
+    RetryAmplification seen;
+    seen.probe = name;
+    const auto over = [&](Stretch stretch) {
+      const auto measured = evidence.measure(name, "retry_amplification", stretch);
+      return measured ? measured->value : 0;
+    };
+    if (const auto baseline = evidence.span(Span::baseline)) seen.baseline = over(*baseline);
+    if (const auto fault = evidence.span(Span::fault)) seen.fault = over(*fault);
+    if (const auto recovery = evidence.span(Span::recovery)) {
+      const double until = std::min(recovery->to, evidence.complete_until());
+      seen.after = over({(recovery->from + until) / 2, until});
+    }
+    if (!out || most(seen) > most(*out)) out = seen;
+  }
   return out;
 }
 

@@ -41,4 +41,14 @@ struct Rebalance {
 // Nothing without a probe that sees shares, or where the fault did not move them by more than chance does at so few sessions.
 std::optional<Rebalance> rebalance(const Evidence& evidence);
 
+// How many attempts clients made for each login, where they try again. A healthy system sees about 1; what keeps a retry storm going sees more.
+struct RetryAmplification {
+  std::string probe;
+  double baseline = 0;
+  double fault = 0;
+  double after = 0;  // over the second half of the recovery
+};
+// Of the probe whose clients retried most; nothing where no probe's clients ever did.
+std::optional<RetryAmplification> retry_amplification(const Evidence& evidence);
+
 }  // namespace capsize

@@ -214,6 +214,9 @@ Json recovery_json(const Run& run, const Recovery& recovery, const Decision& dec
     out["kind"] = why.kind.empty() ? Json(nullptr) : Json(why.kind);
     out["kind_because"] = why.because;
   }
+  if (const auto retries = retry_amplification(run.evidence)) {
+    out["retry_amplification"] = {{"probe", retries->probe}, {"baseline", retries->baseline}, {"fault", retries->fault}, {"after", retries->after}};
+  }
   if (const auto shares = rebalance(run.evidence)) {
     out["rebalance"] = {{"probe", shares->probe}, {"skewed", shares->skewed}, {"at_end", shares->at_end}, {"half_life", shares->half_life ? Json(*shares->half_life) : Json(nullptr)}, {"because", shares->because}};
   }

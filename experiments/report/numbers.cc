@@ -129,6 +129,8 @@ void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, cons
     add_measure(out, probe, "success_ratio", "ratio", verdict);
     add_measure(out, probe, "latency.p99", "duration", verdict);
     add_failures(out, probe);
+    const auto retried = [](const Window* window) { return window->contains("attempts"); };
+    if (std::any_of(probe.windows.begin(), probe.windows.end(), retried)) add_measure(out, probe, "retry_amplification", "number", verdict);
   }
   add_recovery(out, verdict);
   add_alert(out, verdict);

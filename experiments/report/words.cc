@@ -34,6 +34,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 18> kMeasure
     {"latency.p99", "p99 latency"}, {"latency.p999", "p99.9 latency"}, {"latency.max", "longest latency"},
     {"denied", "attempts denied"}, {"refused", "connections refused"}, {"timed_out", "attempts timed out"},
     {"broken", "broken answers"}, {"wrongly_accepted", "wrong passwords accepted"}, {"users_affected", "users affected"},
+    {"attempts", "attempts"}, {"retry_amplification", "attempts per login"},
     {"fairness", "fairness (Jain's index)"}, {"backlog", "backlog"}, {"recovery_time", "recovery time"},
     {"time_to_detect", "time to detect"}, {"time_to_clear", "time to clear"},
 }};

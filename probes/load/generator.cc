@@ -23,8 +23,8 @@ LoginAttempt LoadPlan::attempt(std::uint64_t login, TimePoint load_start) const 
   return out;
 }
 
-Generator::Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit)
-    : clock_(clock), plan_(std::move(plan)), transport_(transport), origin_(origin), emit_(std::move(emit)) {
+Generator::Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace)
+    : clock_(clock), pace_(pace == nullptr ? clock : *pace), plan_(std::move(plan)), transport_(transport), origin_(origin), emit_(std::move(emit)) {
   CAPSIZE_CHECK(plan_.max_in_flight > 0);
   CAPSIZE_CHECK(plan_.timeout > Duration::zero());
 }
@@ -41,7 +41,7 @@ Task<> Generator::run() {
     while (!stop_at_ && clock_.now() < due) {
       // A window ends on time, and stop() is seen, even when nothing is due for long.
       const TimePoint next = std::min(due, closed_up_to_ + kWindowLength);
-      co_await clock_.sleep_until(next);
+      co_await pace_.sleep_until(next);
       close_windows(std::min(due, clock_.now()));
     }
     if (stop_at_ && due >= *stop_at_) break;
@@ -74,7 +74,7 @@ void Generator::stop() {
 
 Task<bool> Generator::wait_for_slot(TimePoint deadline) {
   while (in_flight_ >= plan_.max_in_flight && clock_.now() < deadline) {
-    co_await wake_->wait_until(clock_, deadline);
+    co_await wake_->wait();  // those under way were due earlier, and end by their deadlines
   }
   co_return in_flight_ < plan_.max_in_flight && clock_.now() < deadline;
 }
@@ -101,7 +101,8 @@ Task<> Generator::one(std::uint64_t login) {
   }
   std::size_t bucket = kNotSent;
   try {
-    const Answer answer = co_await transport_.attempt(attempt);
+    auto trying = plan_.retries.policy == RetryPolicy::none ? transport_.attempt(attempt) : tried(attempt, login);
+    const Answer answer = co_await std::move(trying);
     bucket = bucket_of(answer);
   } catch (const Error& lacking) {  // the tester's own trouble
     std::string& problem = window_of(attempt.due).data.problem;
@@ -114,6 +115,21 @@ Task<> Generator::one(std::uint64_t login) {
   if (bucket == bucket_of(Answer::timed_out) && send_late > plan_.timeout / kLatestPart) bucket = kNotSent;
   if (bucket != kNotSent) window_of(attempt.due).data.send_late.record(send_late);
   record(attempt, user, bucket, bucket == bucket_of(Answer::timed_out) ? plan_.timeout : latency);
+}
+
+// Attempts until one succeeds, the client has had enough, or the login is out of time. The answer is that of the last.
+Task<Answer> Generator::tried(LoginAttempt attempt, std::uint64_t login) {
+  const TimePoint deadline = attempt.deadline;
+  for (std::uint64_t made = 1;; ++made) {
+    attempt.deadline = plan_.retries.attempt_deadline(clock_.now(), deadline);
+    auto trying = transport_.attempt(attempt);
+    const Answer answer = co_await std::move(trying);
+    window_of(attempt.due).data.attempts[bucket_of(answer)] += 1;
+    if (!plan_.retries.again(answer, made)) co_return answer;
+    const TimePoint next = clock_.now() + plan_.retries.pause_after(made, login);
+    if (next >= deadline) co_return answer;
+    co_await clock_.sleep_until(next);
+  }
 }
 
 void Generator::record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency) {

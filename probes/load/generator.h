@@ -10,6 +10,7 @@
 #include "injector/base/clock.h"
 #include "injector/base/task.h"
 #include "probes/load/load_window.h"
+#include "probes/load/retries.h"
 #include "probes/load/schedule.h"
 #include "probes/load/wake.h"
 #include "probes/login/transport.h"
@@ -34,6 +35,7 @@ struct LoadPlan {
   Credentials credentials;
   Duration timeout;             // of a login, from its due time
   std::uint64_t max_in_flight;  // logins under way at once; those beyond wait, and count as not sent when that costs them their time
+  Retries retries = {};
 
   LoginAttempt attempt(std::uint64_t login, TimePoint load_start) const;
 };
@@ -44,8 +46,9 @@ std::uint64_t enough_in_flight(Rate rate, Duration timeout);
 // Thread: all calls on the executor that run() runs on. The transport and what `emit` needs outlive run().
 class Generator {
  public:
-  // `origin` is the zero of the windows' times. `emit` gets the windows in order, each complete.
-  Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit);
+  // `origin` is the zero of the windows' times. `emit` gets the windows in order, each complete. `pace`: what the logins are sent by, where
+  // that is another clock than the one that everything else is timed by.
+  Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace = nullptr);
 
   // Starts at the next multiple of kWindowLength since `origin`. Works until stop(), then waits for what is under way (at most the timeout).
   // Not cancellable. Throws only what is a bug: the service's failures are counted, and so are the tester's.
@@ -58,6 +61,7 @@ class Generator {
     LoadWindow data;
   };
   Task<> one(std::uint64_t login);
+  Task<Answer> tried(LoginAttempt attempt, std::uint64_t login);
   Task<bool> wait_for_slot(TimePoint deadline);
   void launch(std::uint64_t login);
   OpenWindow& window_of(TimePoint due);
@@ -66,6 +70,7 @@ class Generator {
   void record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency);
 
   Clock& clock_;
+  Clock& pace_;
   const LoadPlan plan_;
   LoginTransport& transport_;
   const TimePoint origin_;

@@ -101,6 +101,37 @@ std::optional<Measured> quantile_of(const Windows& windows, const char* which, d
   return q == 1 ? largest(histogram) : quantile(histogram, q);
 }
 
+// How many attempts were made, and for how many logins. A login without an attempt of its own on record was one attempt.
+struct Attempts {
+  std::uint64_t made = 0;
+  std::uint64_t logins = 0;
+};
+
+Attempts attempts_in(const Windows& windows) {
+  Attempts out;
+  for (const Json* window : windows) {
+    const Windows one = {window};
+    const std::uint64_t sent = scheduled_in(one) - sum(one, "counts", "not_sent");
+    out.logins += sent;
+    const auto found = window->find("attempts");
+    if (found == window->end()) out.made += sent;
+    else for (const auto& [answer, count] : found->items()) out.made += count.get<std::uint64_t>();
+  }
+  return out;
+}
+
+std::optional<Measured> attempts(const Windows& windows) {
+  if (scheduled_in(windows) == 0) return std::nullopt;
+  const Attempts seen = attempts_in(windows);
+  return counted(MeasureKind::count, static_cast<double>(seen.made), seen.logins);
+}
+
+std::optional<Measured> retry_amplification(const Windows& windows) {
+  const Attempts seen = attempts_in(windows);
+  if (seen.logins == 0) return std::nullopt;
+  return counted(MeasureKind::number, static_cast<double>(seen.made) / static_cast<double>(seen.logins), seen.logins);
+}
+
 std::optional<Measured> count_of(const Windows& windows, std::string_view answer) {
   const std::uint64_t scheduled = scheduled_in(windows);
   if (scheduled == 0) return std::nullopt;
@@ -135,6 +166,8 @@ const std::vector<Line>& lines() {
       counting("broken", "logins whose connection broke, whose answer made no sense or whose token did not work"),
       counting("wrongly_accepted", "logins with a wrong password that got a working token"),
       counting("rejected_rightly", "logins with a wrong password that were refused, as they should be"),
+      {{"attempts", MeasureKind::count, "attempts that the logins took, retries included"}, attempts},
+      {{"retry_amplification", MeasureKind::number, "attempts per login: 1 where nobody tries again, 3 where everyone takes two retries"}, retry_amplification},
       counting("not_sent", "logins the tester itself could not send in time; never the system's failure"),
       {{"users_affected", MeasureKind::ratio, "distinct users without one successful login in the span, of those who tried"}, users_affected},
       {{"send_late.p99", MeasureKind::duration, "99 % of the logins were sent at most this long after they were due: the tester's own delay"},
@@ -154,6 +187,8 @@ Json to_json(const LoadWindow& window) {
   for (const auto& [user, succeeded] : window.users) (succeeded ? ok : failed).push_back(user);
   Json out = {{"from", window.from}, {"to", window.to}, {"scheduled", window.scheduled}, {"counts", counts_json(window.counts)}};
   out["wrong_password"] = counts_json(window.wrong_password);
+  Json attempts = counts_json(window.attempts);
+  if (!attempts.empty()) out["attempts"] = std::move(attempts);
   out["latency"] = window.latency.to_json();
   out["send_late"] = window.send_late.to_json();
   out["users"] = {{"ok", std::move(ok)}, {"failed", std::move(failed)}};

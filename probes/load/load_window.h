@@ -6,6 +6,7 @@
 //    "counts": {answer: n}              every login in exactly one: the answers of probes/login/transport.h, and "not_sent":
 //                                       the tester did not send it in time (see generator.h), or lacked something
 //    "wrong_password": {answer: n}      those of "counts" that were sent with a wrong password
+//    "attempts"?: {answer: n}           where clients retry: how each attempt of these logins ended; without it a login is one attempt
 //    "latency": [[bucket, n]]           done - due of logins with the right password that ended ok, and of those that timed out (at their
 //                                       timeout). Fast failures are not in it: they must not look like fast logins.
 //    "send_late": [[bucket, n]]         actual send - due, of all; a login that was not sent counts as late by its whole timeout
@@ -38,6 +39,7 @@ struct LoadWindow {
   std::uint64_t ended = 0;
   std::array<std::uint64_t, kBucketCount> counts{};
   std::array<std::uint64_t, kBucketCount> wrong_password{};
+  std::array<std::uint64_t, kBucketCount> attempts{};  // all zero where clients do not retry
   LatencyHistogram latency;
   LatencyHistogram send_late;
   std::map<std::uint64_t, bool> users;  // user: had a success

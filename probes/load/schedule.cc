@@ -3,18 +3,12 @@
 #include <cmath>
 
 #include "injector/base/error.h"
+#include "injector/base/scattered.h"
 
 namespace capsize {
 namespace {
 
 constexpr std::uint64_t kMillion = 1'000'000;
-
-// The finaliser of splitmix64: random access into a stream of numbers, so that login i needs none of the logins before it.
-std::uint64_t mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
 
 }  // namespace
 
@@ -33,7 +27,7 @@ Duration Schedule::due(std::uint64_t login) const {
 }
 
 // Random, not in turn: a balancer that goes round its servers would give every user of a round the same server each time.
-std::uint64_t Schedule::user(std::uint64_t login) const { return 1 + mix(user_key_ + login * 0x9e3779b97f4a7c15ULL) % users_; }
+std::uint64_t Schedule::user(std::uint64_t login) const { return 1 + scattered(user_key_, login) % users_; }
 
 bool Schedule::wrong_password(std::uint64_t login) const {
   const auto due_up_to = [this](std::uint64_t logins) { return (logins * wrong_per_million_ + phase_) / kMillion; };

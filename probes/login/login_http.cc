@@ -11,6 +11,7 @@
 namespace capsize {
 namespace {
 
+constexpr Count kMostRetries = 100;
 constexpr Duration kWarmFor = std::chrono::milliseconds(100);  // the pool starts with connections for logins that take this long
 
 struct LoginParams {
@@ -35,6 +36,12 @@ struct LoginParams {
   Connections connections = Connections::keep_alive;
   std::optional<Count> pool;
   std::optional<Count> max_in_flight;
+  RetryPolicy retry = RetryPolicy::none;
+  Count retries = 2;
+  Duration retry_pause = std::chrono::milliseconds(200);
+  Duration retry_longest_pause = std::chrono::seconds(10);
+  std::optional<Share> retry_jitter;
+  std::optional<Duration> attempt_timeout;
   bool verify = true;
   std::optional<std::string> ca_file;
 };
@@ -70,6 +77,15 @@ const Spec<LoginParams>& login_spec() {
                     "most connections of the pool; default: enough for all logins under way. A smaller pool protects the service from the load", if_given(between(1, kMostInFlight)))
           .optional("max_in_flight", &LoginParams::max_in_flight,
                     "most logins under way at once; default: rate x timeout and a tenth, so that none waits. Those beyond wait and may end as not_sent", if_given(between(1, kMostInFlight)))
+          .optional("retry", &LoginParams::retry,
+                    "what a client does when a login fails: gives up, tries again after a fixed pause, or after pauses each twice as long as the one before")
+          .optional("retries", &LoginParams::retries, "attempts beyond the first, as long as the timeout allows", between(1, kMostRetries))
+          .optional("retry_pause", &LoginParams::retry_pause, "from the answer of the first attempt to the second", more_than_zero())
+          .optional("retry_longest_pause", &LoginParams::retry_longest_pause, "no exponential pause is longer", more_than_zero())
+          .optional("retry_jitter", &LoginParams::retry_jitter, "how much of each pause is left to chance: it is cut by up to this; default: 0% of fixed, 50% of exponential pauses")
+          .optional("attempt_timeout", &LoginParams::attempt_timeout,
+                    "how long a client that retries waits for one attempt; default: the whole timeout, so that only failures faster than that are tried again",
+                    if_given(more_than_zero()))
           .optional("verify", &LoginParams::verify, "whether an https server must prove who it is")
           .optional("ca_file", &LoginParams::ca_file, "PEM file of the authorities to trust instead of the system's");
   return spec;
@@ -77,10 +93,23 @@ const Spec<LoginParams>& login_spec() {
 
 ControlShares shares_of(const LoginParams& params) { return {params.wrong_password_share, params.unknown_user_share, params.expired_token_share}; }
 
+Retries retries_of(const LoginParams& params, const ProbeContext& context) {
+  Retries out;
+  out.policy = params.retry;
+  out.most = params.retries;
+  out.pause = params.retry_pause;
+  out.longest_pause = params.retry_longest_pause;
+  out.jitter = params.retry_jitter.value_or(Share{params.retry == RetryPolicy::exponential ? 0.5 : 0.0});
+  out.attempt_timeout = params.attempt_timeout.value_or(Duration::zero());
+  out.key = context.rng.stream("retries").next();
+  return out;
+}
+
 LoadPlan plan_of(const ProbeContext& context, const LoginParams& params) {
   const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(params.rate, params.timeout), kMostInFlight);
   return {Schedule(params.rate, params.user ? 1 : params.users, shares_of(params).all(), context.rng.stream("schedule")),
-          Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough)};
+          Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough),
+          retries_of(params, context)};
 }
 
 HttpLoginOptions options_of(const LoginParams& params, std::uint64_t max_in_flight) {
@@ -149,6 +178,10 @@ std::unique_ptr<Probe> make(ProbeContext context) {
   check_credentials(context, params.user, params.password);
   check_controls(context, shares);
   check_steps(context, params);
+  if (params.attempt_timeout && params.retry == RetryPolicy::none) {
+    throw Error(ErrorKind::refused, "the probe " + context.name + " has an attempt_timeout, and clients that never try again",
+                "give \"retry\": \"fixed\" or \"exponential\", or shorten \"timeout\"");
+  }
   const LoadPlan plan = plan_of(context, params);
   const HttpLoginOptions options = options_of(params, plan.max_in_flight);
   if (!params.steps && !params.expired_token) {

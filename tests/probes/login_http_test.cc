@@ -133,3 +133,19 @@ TEST_CASE("steps take the place of the one POST, and what contradicts them is re
   CHECK(refusal({{"expired_token", "old"}, {"expired_token_share", "1%"}, {"session_url", "http://127.0.0.1:1/session"}}).empty());
   CHECK(refusal({{"wrong_password_share", "60%"}, {"unknown_user_share", "50%"}}).find("more than all") != std::string::npos);
 }
+
+TEST_CASE("clients that retry are declared, and an attempt's limit without them is refused", "[login]") {
+  Json params = kParams;
+  params.update({{"retry", "exponential"}, {"retries", 2}, {"retry_pause", "100ms"}, {"timeout", "2s"}, {"attempt_timeout", "500ms"}});
+  CHECK(mistakes(params).empty());
+  const auto windows = run_probe("login.http", params, [](const LoginAttempt&, TimePoint) { return Reply{Answer::refused, 1ms}; }, 1s);
+  std::vector<const Window*> all;
+  for (const Json& window : windows) all.push_back(&window);
+  CHECK(measure_load("attempts", all)->value == 300);
+  params.erase("retry");
+  ProbeContext context;
+  context.params = params;
+  CHECK_THROWS_WITH(find_probe("login.http")->make(std::move(context)), Catch::Contains("never try again"));
+  params.update({{"retry", "often"}, {"retries", 0}, {"retry_jitter", "120%"}});
+  CHECK(mistakes(params).size() == 3);
+}

@@ -44,6 +44,7 @@ struct Load {
   std::uint64_t max_in_flight = 100'000;
   Duration lasts = std::chrono::seconds(10);
   std::uint64_t seed = 7;
+  Retries retries = {};
 };
 
 struct Seen {
@@ -68,7 +69,7 @@ inline Seen run_load(SimClock& clock, const Load& load, Service service) {
   Seen seen;
   asio::io_context io;
   FakeTransport transport(clock, std::move(service));
-  const LoadPlan plan{Schedule(load.rate, load.users, load.wrong_password_share, Rng(load.seed)), Credentials{}, load.timeout, load.max_in_flight};
+  const LoadPlan plan{Schedule(load.rate, load.users, load.wrong_password_share, Rng(load.seed)), Credentials{}, load.timeout, load.max_in_flight, load.retries};
   Generator generator(clock, plan, transport, clock.now(), [&seen](const LoadWindow& window) { seen.windows.push_back(to_json(window)); });
   asio::co_spawn(io, stop_at(clock, generator, clock.now() + load.lasts), asio::detached);
   asio::co_spawn(io, generator.run(), [&seen](std::exception_ptr error) {

@@ -239,6 +239,33 @@ TEST_CASE("two faults on one target at one time are refused, one after the other
   CHECK(weights(world) == kUntouched);
 }
 
+// The measured storm of the lab: 205/s, two retries after 200 ms, ten seconds of skew.
+TEST_CASE("a retry storm outlives its fault and is metastable; the same playbook without retries recovers", "[sim]") {
+  Json playbook = skew_playbook();
+  playbook["probes"]["login"].update({{"rate", "205/s"}, {"timeout", "4s"}, {"retry", "fixed"}, {"retries", 2}, {"retry_pause", "200ms"}, {"attempt_timeout", "1s"}});
+  {
+    Json brief = playbook;
+    brief["timing"]["recovery"] = "20s";
+    LoginWorld world("as-it-was");
+    const auto result = world.run(world.playbook(brief.dump()));
+    INFO(result.verdict.dump(1));
+    CHECK(outcome(result) == "unrecovered");
+    CHECK(result.verdict["recovery"]["kind"] == "metastable");
+    CHECK(result.verdict["faults"][0]["undo"] == "undone");
+    const Json storm = result.verdict["recovery"]["retry_amplification"];
+    CHECK(storm["baseline"].get<double>() < 1.05);
+    CHECK(storm["after"].get<double>() > 2);
+    CHECK(result.verdict["recovery"]["kind_because"].get<std::string>().find("attempts a login") != std::string::npos);
+  }
+  for (const char* key : {"retry", "retries", "retry_pause", "attempt_timeout"}) playbook["probes"]["login"].erase(key);
+  playbook["probes"]["login"]["timeout"] = "1s";
+  LoginWorld world("as-it-was");
+  const auto result = world.run(world.playbook(playbook.dump()));
+  INFO(result.verdict.dump(1));
+  CHECK(result.verdict["recovery"]["recovered"] == true);
+  CHECK_FALSE(result.verdict["recovery"].contains("retry_amplification"));
+}
+
 TEST_CASE("a system that does not come back in time is unrecovered, though every fault is gone", "[sim]") {
   LoginWorld world("as-it-was");
   Json playbook = skew_playbook();
