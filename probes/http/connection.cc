@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <boost/asio/ssl/stream.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/write.hpp>
+#include <boost/asio/write.hpp>
 #include <optional>
 
 #include "injector/base/error.h"
@@ -16,7 +16,6 @@
 namespace capsize {
 namespace {
 
-namespace http = boost::beast::http;
 namespace ssl = asio::ssl;
 using tcp = asio::ip::tcp;
 
@@ -45,28 +44,56 @@ void throw_if_cancelled(const boost::system::error_code& error) {
   if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
 }
 
+// On a plain connection a request is sent without waiting where that is possible: each wait costs a turn of the loop.
+Task<boost::system::error_code> send(tcp::socket& socket, std::string_view wire) {
+  boost::system::error_code error;
+  const std::size_t sent = socket.write_some(asio::buffer(wire), error);
+  if (error == asio::error::would_block) error = {};
+  if (error || sent == wire.size()) co_return error;
+  co_await asio::async_write(socket, asio::buffer(wire.substr(sent)), asio::redirect_error(asio::use_awaitable, error));
+  co_return error;
+}
+
+Task<boost::system::error_code> send(ssl::stream<tcp::socket&>& stream, std::string_view wire) {
+  boost::system::error_code error;
+  co_await asio::async_write(stream, asio::buffer(wire), asio::redirect_error(asio::use_awaitable, error));
+  co_return error;
+}
+
+// Only a reply that is awaited has a buffer: of thousands of open connections most are idle.
 template <class Stream>
-Task<HttpReply> exchange_on(Stream& stream, boost::beast::flat_buffer& buffer, HttpRequest request, std::size_t max_body) {
+Task<boost::system::error_code> receive(Stream& stream, ReplyParser& parser) {
+  boost::system::error_code error;
+  std::array<char, 2 * 1024> bytes;
+  auto state = ReplyParser::State::wants_more;
+  while (state == ReplyParser::State::wants_more && !error) {
+    const std::size_t got = co_await stream.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
+    if (got > 0) state = parser.feed({bytes.data(), got});
+    if (error == asio::error::eof) state = parser.end();
+  }
+  if (state == ReplyParser::State::complete) error = {};
+  if (state == ReplyParser::State::bad && !error) error = make_error_code(boost::system::errc::bad_message);
+  co_return error;
+}
+
+template <class Stream>
+Task<HttpReply> exchange_on(Stream& stream, ReplyParser& parser, std::string wire) {
   HttpReply out;
-  co_await http::async_write(stream, request, asio::redirect_error(asio::use_awaitable, out.error));
-  throw_if_cancelled(out.error);
+  parser.begin();
+  const auto send_error = co_await send(stream, wire);
+  throw_if_cancelled(send_error);
   // Even when the write failed there may be an answer to read: a server that closes early says why first.
-  http::response_parser<http::string_body> parser;
-  parser.header_limit(static_cast<std::uint32_t>(kMaxHeaderBytes));
-  parser.body_limit(max_body);
-  boost::system::error_code read_error;
-  co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, read_error));
+  const auto read_error = co_await receive(stream, parser);
   throw_if_cancelled(read_error);
-  out.any_bytes = parser.got_some() || buffer.size() > 0;
+  out.any_bytes = parser.any_bytes();
   if (read_error) {
-    if (!out.error) out.error = read_error;
+    out.error = send_error ? send_error : read_error;
     co_return out;
   }
-  out.keep_alive = parser.keep_alive() && !out.error && buffer.size() == 0;
-  out.error = {};
-  out.status = parser.get().result_int();
-  out.headers = static_cast<http::fields&&>(parser.get().base());
-  out.body = std::move(parser.get().body());
+  out.keep_alive = parser.keep_alive() && !send_error;
+  out.status = parser.status();
+  out.head = parser.head();
+  out.body = parser.take_body();
   co_return out;
 }
 
@@ -101,14 +128,13 @@ struct Connection::Socket {
 };
 
 Connection::Connection(asio::any_io_executor executor, std::shared_ptr<const Origin> origin)
-    : executor_(std::move(executor)), origin_(std::move(origin)), buffer_(kMaxHeaderBytes + kMaxBodyBytes) {}
+    : executor_(std::move(executor)), origin_(std::move(origin)), parser_(origin_->max_body) {}
 
 Connection::~Connection() = default;
 
 Task<ConnectResult> Connection::connect() {
   ConnectResult out;
   for (const auto& endpoint : origin_->endpoints) {
-    buffer_.clear();
     used = false;
     socket_ = std::make_unique<Socket>(executor_, *origin_);
     out.error = {};
@@ -121,7 +147,10 @@ Task<ConnectResult> Connection::connect() {
   if (out.error) co_return out;
   boost::system::error_code ignored;
   socket_->plain.set_option(tcp::no_delay(true), ignored);
-  if (!origin_->tls) co_return out;
+  if (!origin_->tls) {
+    socket_->plain.non_blocking(true, out.error);
+    co_return out;
+  }
   out.in_tls = true;
   const std::string& host = origin_->url.address.host;
   if (!is_literal(host)) ::SSL_set_tlsext_host_name(socket_->tls->native_handle(), host.c_str());
@@ -133,13 +162,34 @@ Task<ConnectResult> Connection::connect() {
 
 Task<HttpReply> Connection::exchange(HttpRequest request) {
   HttpReply out;
+  auto wire = wire_of(request);
   if (socket_->tls) {
-    out = co_await exchange_on(*socket_->tls, buffer_, std::move(request), origin_->max_body);
+    out = co_await exchange_on(*socket_->tls, parser_, std::move(wire));
   } else {
-    out = co_await exchange_on(socket_->plain, buffer_, std::move(request), origin_->max_body);
+    out = co_await exchange_on(socket_->plain, parser_, std::move(wire));
   }
   used = true;
   co_return out;
+}
+
+std::string wire_of(const HttpRequest& request) {
+  constexpr std::size_t kRoomForHeaders = 512;
+  std::string out;
+  out.reserve(request.body().size() + kRoomForHeaders);
+  const auto add = [&out](boost::beast::string_view text) { out.append(text.data(), text.size()); };
+  add(request.method_string());
+  out += ' ';
+  add(request.target());
+  out += " HTTP/1.1\r\n";
+  for (const auto& field : request) {
+    add(field.name_string());
+    out += ": ";
+    add(field.value());
+    out += "\r\n";
+  }
+  out += "\r\n";
+  out += request.body();
+  return out;
 }
 
 bool Connection::quiet() const {

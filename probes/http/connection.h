@@ -2,8 +2,6 @@
 // Cancelled, it throws operation_aborted.
 #pragma once
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/fields.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <memory>
@@ -12,6 +10,7 @@
 
 #include "injector/base/clock.h"
 #include "injector/base/task.h"
+#include "probes/http/reply_parser.h"
 #include "probes/http/url.h"
 
 namespace boost::asio::ssl {
@@ -19,9 +18,6 @@ class context;
 }
 
 namespace capsize {
-
-inline constexpr std::size_t kMaxHeaderBytes = 64 * 1024;
-inline constexpr std::size_t kMaxBodyBytes = 64 * 1024;
 
 using HttpRequest = boost::beast::http::request<boost::beast::http::string_body>;
 
@@ -44,7 +40,7 @@ struct HttpReply {
   boost::system::error_code error;  // nothing else counts when set
   bool any_bytes = false;           // some of a reply arrived before the error
   unsigned status = 0;
-  boost::beast::http::fields headers;
+  std::string head;                 // for headers_in()
   std::string body;
   bool keep_alive = false;
 };
@@ -66,6 +62,7 @@ class Connection {
   Task<ConnectResult> connect();  // also again, from scratch
   Task<HttpReply> exchange(HttpRequest request);
   bool quiet() const;  // still open, and the other side has neither closed nor sent anything unasked
+  TimePoint idle_since;  // by who pools it
   bool used = false;   // has waited in a pool or answered a request: the other side may close it at any moment
 
  private:
@@ -73,7 +70,10 @@ class Connection {
   asio::any_io_executor executor_;
   std::shared_ptr<const Origin> origin_;
   std::unique_ptr<Socket> socket_;
-  boost::beast::flat_buffer buffer_;
+  ReplyParser parser_;
 };
+
+// The request as it goes on the wire.
+std::string wire_of(const HttpRequest& request);
 
 }  // namespace capsize

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "injector/base/error.h"
+#include "probes/load/spinning_clock.h"
 
 namespace capsize {
 namespace {
@@ -29,9 +30,11 @@ Task<> drive(LoginTransport& transport, Generator& generator) {
 class Worker {
  public:
   Worker(LoadPlan plan, TransportFactory sockets, TimePoint origin, asio::any_io_executor control, std::shared_ptr<Inbox> inbox)
-      : transport_(sockets(clock_)),
+      : spins_(worth_spinning(plan.schedule.most_per_second())),
+        transport_(sockets(clock_)),
         generator_(clock_, std::move(plan), *transport_, origin,
-                   [control, inbox](LoadWindow window) { asio::post(control, [inbox, json = to_json(window)]() mutable { inbox->emit(std::move(json)); }); }),
+                   [control, inbox](LoadWindow window) { asio::post(control, [inbox, json = to_json(window)]() mutable { inbox->emit(std::move(json)); }); },
+                   spins_ ? &spinning_ : nullptr),
         thread_([this, control, inbox] { work(control, inbox); }) {}
 
   // Waits for the logins under way (at most their timeout): their coroutines use what dies here.
@@ -63,6 +66,8 @@ class Worker {
 
   asio::io_context io_{1};
   SystemClock clock_;
+  SpinningClock spinning_{clock_};
+  const bool spins_;
   std::unique_ptr<LoginTransport> transport_;
   Generator generator_;
   std::thread thread_;  // last: it uses all of the above

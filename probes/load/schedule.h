@@ -14,6 +14,7 @@ class Schedule {
   // users >= 1. What is random is fixed by `rng`'s seed.
   Schedule(Rate rate, std::uint64_t users, Share wrong_password_share, Rng rng);
 
+  double most_per_second() const { return per_second_; }
   Duration due(std::uint64_t login) const;        // since the start of the load; never re-based
   std::uint64_t user(std::uint64_t login) const;  // from 1 to users, each as likely as any other
   // Spread evenly: of any n logins in a row, n * share (rounded up or down) have a wrong password.

@@ -6,7 +6,7 @@
 
 #include "injector/base/error.h"
 #include "injector/base/json.h"
-#include "injector/base/within.h"
+#include "probes/load/deadlines.h"
 
 namespace capsize {
 namespace {
@@ -45,14 +45,15 @@ class HttpLoginTransport final : public LoginTransport {
   }
 
   Task<Answer> attempt(LoginAttempt attempt) override {
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
+    const TimePoint deadline = attempt.deadline;
+    if (deadline <= clock_.now()) co_return Answer::timed_out;
     auto work = login(std::move(attempt));
-    const auto answer = co_await within(clock_, limit, std::move(work));
+    const auto answer = co_await deadlines_.limit(deadline, std::move(work));
     co_return answer.value_or(Answer::timed_out);
   }
 
   Task<> close() override {
+    deadlines_.rest();
     co_await login_pool_->close();
     co_await session_pool_->close();
   }
@@ -131,6 +132,7 @@ class HttpLoginTransport final : public LoginTransport {
   }
 
   Clock& clock_;
+  Deadlines deadlines_{clock_};
   const HttpLoginOptions options_;
   const Json::json_pointer token_pointer_;
   std::shared_ptr<ConnectionPool> login_pool_;

@@ -46,7 +46,7 @@ class PooledConversation final : public HttpConversation {
       fit_ = exchanged.reply.keep_alive;
       out.status = exchanged.reply.status;
       out.body = std::move(exchanged.reply.body);
-      for (const auto& field : exchanged.reply.headers) out.headers.emplace_back(field.name_string(), field.value());
+      for (const auto& [name, value] : headers_in(exchanged.reply.head)) out.headers.emplace_back(name, value);
     }
     co_return out;
   }
