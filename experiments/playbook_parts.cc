@@ -18,6 +18,10 @@ Rule<std::string> not_empty(std::size_t most) {
           {{"minLength", 1}}};
 }
 
+Rule<std::string> part_name() {
+  return {playbook_name_mistake, {{"anyOf", Json::array({{{"pattern", kPlaybookNamePattern}}, {{"pattern", "\\$\\{"}}})}}};
+}
+
 // "during" takes phases and names of faults alike.
 Rule<std::string> fault_name() {
   const auto mistake = [](const std::string& text) -> std::optional<Mistake> {
@@ -28,7 +32,9 @@ Rule<std::string> fault_name() {
   };
   Json phases = Json::array();
   for (const auto& [span, word] : EnumWords<Span>::words) phases.push_back(std::string(word));
-  return {mistake, {{"anyOf", Json::array({{{"pattern", kPlaybookNamePattern}}, {{"pattern", "\\$\\{"}}})}, {"not", {{"enum", std::move(phases)}}}}};
+  Json patch = part_name().patch;
+  patch["not"] = {{"enum", std::move(phases)}};
+  return {mistake, std::move(patch)};
 }
 
 Rule<Count> this_format() {

@@ -73,7 +73,7 @@ std::string show(const Case& one, const std::string& suite) {
   return out + fmt::format(">\n      <{0} message=\"{1}\">{2}</{0}>\n    </testcase>\n", element, xml_text(one.message), xml_text(one.detail));
 }
 
-std::string property(std::string_view name, std::string_view value) { return fmt::format("      <property name=\"{}\" value=\"{}\"/>\n", name, xml_text(value)); }
+std::string property(std::string_view name, std::string_view value) { return fmt::format("      <property name=\"{}\" value=\"{}\"/>\n", xml_text(name), xml_text(value)); }
 
 std::string suite(const Summary& summary, const std::vector<Case>& cases, const std::string& started) {
   std::size_t counts[4] = {};

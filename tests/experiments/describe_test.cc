@@ -13,6 +13,7 @@ namespace {
 void check_examples(const Catalogs& catalogs) {
   PlaybookOptions options;
   options.catalogs = catalogs;
+  options.secret = [](const std::string&) { return "a secret of the test"; };
   std::vector<std::string> names = catalogs.fault_names();
   for (const auto& more : {catalogs.probe_names(), catalogs.target_names()}) names.insert(names.end(), more.begin(), more.end());
   for (const std::string& name : names) {

@@ -83,7 +83,7 @@ Json stats(const std::string& address) { return Json::parse(ask({address, "GET",
 
 }  // namespace
 
-TEST_CASE("a token of one authentication server is good at another that shares its key", "[lab]") {
+TEST_CASE("a token of one authentication server is good at another that shares its key", "[lab][beside]") {
   const TestFolder folder;
   std::ofstream(folder / "key") << "shared";
   const std::vector<std::string> shared = {"--token-key-file", (folder / "key").string()};
@@ -98,7 +98,7 @@ TEST_CASE("a token of one authentication server is good at another that shares i
   CHECK(session(auth2.address(), "made-up").status == 401);
 }
 
-TEST_CASE("a login server answers each kind of request as its clients expect", "[lab]") {
+TEST_CASE("a login server answers each kind of request as its clients expect", "[lab][beside]") {
   const TestFolder folder;
   Auth auth(folder, "auth1", {"--users", "5", "--users-prefix", "staff", "--service-time", "5ms"});
   const std::string address = auth.address();
@@ -116,7 +116,7 @@ TEST_CASE("a login server answers each kind of request as its clients expect", "
         Json{{"name", "auth1"}, {"busy", 0}, {"queued", 0}, {"max_queue", 0}, {"ok", 1}, {"denied", 2}, {"abandoned", 0}, {"unavailable", 0}});
 }
 
-TEST_CASE("slots bound the throughput: thirty logins at once take three service times, and all succeed", "[lab]") {
+TEST_CASE("slots bound the throughput: thirty logins at once take three service times, and all succeed", "[lab][beside]") {
   const TestFolder folder;
   Auth auth(folder, "auth1", {"--slots", "10", "--service-time", "100ms"});
   const std::string address = auth.address();
@@ -137,7 +137,7 @@ TEST_CASE("slots bound the throughput: thirty logins at once take three service 
   CHECK(stats(address)["ok"] == 30);
 }
 
-TEST_CASE("a login whose client has hung up is still worked off", "[lab]") {
+TEST_CASE("a login whose client has hung up is still worked off", "[lab][beside]") {
   const TestFolder folder;
   Auth auth(folder, "auth1", {"--service-time", "100ms"});
   const std::string address = auth.address();
@@ -146,7 +146,7 @@ TEST_CASE("a login whose client has hung up is still worked off", "[lab]") {
   CHECK(stats(address)["ok"] == 0);
 }
 
-TEST_CASE("a login server that cannot start says why", "[lab]") {
+TEST_CASE("a login server that cannot start says why", "[lab][beside]") {
   const TestFolder folder;
   Auth first(folder, "first", {});
   Auth second(folder, "second", {"--listen", first.address()});
@@ -159,7 +159,7 @@ TEST_CASE("a login server that cannot start says why", "[lab]") {
   CHECK(fourth.exit_code() == 64);
 }
 
-TEST_CASE("a login server ends when its parent is killed", "[lab]") {
+TEST_CASE("a login server ends when its parent is killed", "[lab][beside]") {
   const TestFolder folder;
   LabCommand command;
   const std::string script = "\"$0\" --parent $$ >\"$1/log\" & echo $! >\"$1/pid\"; wait";
@@ -174,7 +174,7 @@ TEST_CASE("a login server ends when its parent is killed", "[lab]") {
   wait_until_gone(SystemClock(), {shell}, SystemClock().now() + kPatience);
 }
 
-TEST_CASE("a login server whose database never answers is not healthy, and turns logins away in time", "[lab]") {
+TEST_CASE("a login server whose database never answers is not healthy, and turns logins away in time", "[lab][beside]") {
   const TestFolder folder;
   asio::io_context io;
   asio::ip::tcp::acceptor silent(io, {asio::ip::address_v4::loopback(), 0});  // connections wait in its backlog for ever

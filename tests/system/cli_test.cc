@@ -19,7 +19,7 @@ constexpr const char* kSevenMistakes = R"({
 
 }  // namespace
 
-TEST_CASE("exit codes are pinned: 0 for help, 64 for a wrong command line, 69 for a missing file", "[cli]") {
+TEST_CASE("exit codes are pinned: 0 for help, 64 for a wrong command line, 69 for a missing file", "[cli][beside]") {
   const TestFolder folder;
   CHECK(run_capsize({"--version"}, folder.path()).code == 0);
   CHECK(run_capsize({"--help"}, folder.path()).code == 0);
@@ -27,7 +27,7 @@ TEST_CASE("exit codes are pinned: 0 for help, 64 for a wrong command line, 69 fo
   CHECK(run_capsize({"check", (folder / "none.json").string()}, folder.path()).code == 69);
 }
 
-TEST_CASE("seven mistakes get seven diagnostics with their lines, exit 65, and not one packet is sent", "[cli]") {
+TEST_CASE("seven mistakes get seven diagnostics with their lines, exit 65, and not one packet is sent", "[cli][beside]") {
   const TestFolder folder;
   write_text(folder / "seven.json", kSevenMistakes);
   const std::string trace = (folder / "trace").string();
@@ -45,7 +45,7 @@ TEST_CASE("seven mistakes get seven diagnostics with their lines, exit 65, and n
   CHECK(read_text(trace).find("sendto(") == std::string::npos);
 }
 
-TEST_CASE("plan prints each step and its undo, and writes nothing to HAProxy but queries", "[cli]") {
+TEST_CASE("plan prints each step and its undo, and writes nothing to HAProxy but queries", "[cli][beside]") {
   const LabFixture lab;
   const std::string trace = (lab.folder() / "trace").string();
   const std::string playbook = std::string(CAPSIZE_SOURCE_DIR) + "/experiments/playbooks/favourite-server.json";
@@ -60,7 +60,7 @@ TEST_CASE("plan prints each step and its undo, and writes nothing to HAProxy but
   CHECK(balancer_state(lab.variable("balancer_socket")) == before);
 }
 
-TEST_CASE("a lab can be brought up, looked at and taken down by hand", "[cli]") {
+TEST_CASE("a lab can be brought up, looked at and taken down by hand", "[cli][beside]") {
   const TestFolder folder;
   const std::string dir = (folder / "lab").string();
   const Ran up = run_capsize({"lab", "up", "--dir", dir}, folder.path());

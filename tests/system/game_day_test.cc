@@ -27,7 +27,7 @@ constexpr const char* kPlaybook = R"({
   "steady_state": [{"measure": "login.success_ratio", "at_least": "90%"}],
   "sealed": [
     {"name": "frozen", "cause": "auth2 is stopped.", "known_by": ["auth2", "frozen"], "faults": [{"fault": "process.pause", "target": "server", "at": "1s", "for": "4s"}]},
-    {"name": "drained", "cause": "auth3 gets nothing.", "known_by": ["drained"], "faults": [{"fault": "balancer.drain", "target": "balancer", "server": "auth3", "for": "3s"}]}
+    {"name": "drained", "cause": "auth3 gets nothing.", "known_by": ["drained"], "faults": [{"fault": "balancer.drain", "target": "balancer", "servers": ["auth3"], "for": "3s"}]}
   ],
   "steps": [
     {"ask": "What do you see?", "name": "seen", "during": "baseline", "within": "20s", "scores": "detected"},
@@ -82,7 +82,7 @@ std::uint64_t seed_of_frozen() {
 
 }  // namespace
 
-TEST_CASE("a sealed game day is told by nothing until its end, and then by everything", "[game]") {
+TEST_CASE("a sealed game day is told by nothing until its end, and then by everything", "[game][beside]") {
   const LabFixture lab;
   const auto folder = lab.folder();
   write_text(folder / "playbook.json", kPlaybook);
@@ -96,7 +96,7 @@ TEST_CASE("a sealed game day is told by nothing until its end, and then by every
     const auto records = journal_records(folder / "state");
     return std::any_of(records.begin(), records.end(), [](const Json& record) { return record.dump().find("\"undo\"") != std::string::npos; });
   };
-  REQUIRE(eventually([&] { return injected() && process_state(std::stoi(lab.variable("auth2_pid"))) == 'T'; }, std::chrono::seconds(30)));
+  REQUIRE(eventually([&] { return injected() && !is_running(std::stoi(lab.variable("auth2_pid"))); }, std::chrono::seconds(30)));
   const Ran status = run_capsize({"--state", (folder / "state").string(), "status"}, folder);
   const Ran as_json = run_capsize({"--state", (folder / "state").string(), "--json", "status"}, folder);
   check_tells_nothing(status.out + status.err + as_json.out);
@@ -120,7 +120,7 @@ TEST_CASE("a sealed game day is told by nothing until its end, and then by every
   CHECK(score["hypotheses"][0]["judged"] == "wrong");
   CHECK(score["right_hypothesis"]["text"] == "no, auth2 hangs");
   CHECK(score["mitigation"]["seconds"].get<double>() > score["right_hypothesis"]["seconds"].get<double>());
-  CHECK(score["recovery"]["seconds"].get<double>() >= 4);
+  CHECK(score["recovery"]["seconds"].get<double>() > 3);
   // The hash by another program than ours.
   write_text(folder / "opening", verdict["sealed"]["opening"].get<std::string>());
   const std::string commitment = verdict["sealed"]["commitment"];
@@ -131,11 +131,12 @@ TEST_CASE("a sealed game day is told by nothing until its end, and then by every
   CHECK(run_capsize({"judge", (folder / "out").string()}, folder).code == 1);
 }
 
-TEST_CASE("a game day that gives itself away, or has nothing to hide, is refused before anything is touched", "[game]") {
+TEST_CASE("a game day that gives itself away, or has nothing to hide, is refused before anything is touched", "[game][beside]") {
   const TestFolder folder;
   write_text(folder / "playbook.json", kPlaybook);
   const auto run = [&](std::vector<std::string> words) {
-    words.insert(words.begin(), {"--state", (folder / "state").string(), "run", (folder / "playbook.json").string(), "--set", "login_url=http://127.0.0.1:9/", "session_url=http://127.0.0.1:9/", "balancer_socket=/none", "backend=b"});
+    words.insert(words.begin(), {"--state", (folder / "state").string(), "run", (folder / "playbook.json").string()});
+    for (const char* setting : {"login_url=http://127.0.0.1:9/", "session_url=http://127.0.0.1:9/", "balancer_socket=/none", "backend=b"}) words.insert(words.end(), {"--set", setting});
     return run_capsize(words, folder.path());
   };
   CHECK(run({}).err.find("run it with --sealed") != std::string::npos);
@@ -147,7 +148,7 @@ TEST_CASE("a game day that gives itself away, or has nothing to hide, is refused
   CHECK(!std::filesystem::exists(folder / "state" / "runs"));
 }
 
-TEST_CASE("a line typed at the terminal is an answer, and the run does not wait for another", "[game]") {
+TEST_CASE("a line typed at the terminal is an answer, and the run does not wait for another", "[game][beside]") {
   const TestFolder folder;
   const SmallServer server([](const ServerRequest&) { return ServerReply{.status = 200, .body = R"({"token": "t"})"}; });
   Json playbook = {{"playbook", 1}, {"title", "asked at a terminal"}, {"timing", {{"baseline", "3s"}}}};
@@ -172,7 +173,7 @@ TEST_CASE("a line typed at the terminal is an answer, and the run does not wait 
     ::_exit(127);
   }
   const auto timeline = [&] { return read_text(folder / "out" / "timeline.jsonl"); };
-  CHECK(eventually([&] { return timeline().find("Anybody else?") != std::string::npos; }, std::chrono::seconds(30)));
+  CHECK(eventually([&] { return timeline().find(R"("question":"q2")") != std::string::npos; }, std::chrono::seconds(30)));
   CHECK(::write(terminal.get(), "it is me\n", 9) == 9);
   CHECK(eventually([&] { return timeline().find("it is me") != std::string::npos; }, std::chrono::seconds(30)));
   // The screen is read to its end: nobody who types is kept from leaving.

@@ -3,7 +3,7 @@
 using namespace capsize;
 using namespace capsize::testing;
 
-TEST_CASE("http.get: any 2xx is a success, or only the status asked for", "[suspect]") {
+TEST_CASE("http.get: any 2xx is a success, or only the status asked for", "[suspect][beside]") {
   SmallServer server([](const ServerRequest& request) { return ServerReply{.status = request.target == "/gone" ? 404 : 204, .raw = request.target == "/junk" ? "junk\r\n\r\n" : ""}; });
   const auto measured = [&server](const char* target, const Json& more, const char* measure) {
     Json params = {{"url", server.url(target)}, {"rate", "40/s"}};

@@ -47,7 +47,7 @@ bool shared_memory_of(pid_t creator) {
 
 }  // namespace
 
-TEST_CASE("every login asks the database, which never runs as root", "[lab]") {
+TEST_CASE("every login asks the database, which never runs as root", "[lab][beside]") {
   const LabFixture lab;
   const pid_t postmaster = pid_of(lab.info(), "database");
   struct stat owner {};
@@ -67,7 +67,7 @@ TEST_CASE("every login asks the database, which never runs as root", "[lab]") {
   CHECK(state_of(find_lab_process(pid_of(lab.info(), "auth1")).value()) == LabProcessState::running);
 }
 
-TEST_CASE("a server that waits for the database at the start is not out of service when the lab is up", "[lab]") {
+TEST_CASE("a server that waits for the database at the start is not out of service when the lab is up", "[lab][beside]") {
   const LabFixture lab("hardened");
   const std::string servers = ask_haproxy(lab.variable("balancer_socket"), "show stat auth 4 -1");
   INFO(servers);
@@ -75,7 +75,7 @@ TEST_CASE("a server that waits for the database at the start is not out of servi
   CHECK(servers.find("DOWN") == std::string::npos);
 }
 
-TEST_CASE("a database that hangs costs each login its timeout and a 503, and is asked again when it goes on", "[lab]") {
+TEST_CASE("a database that hangs costs each login its timeout and a 503, and is asked again when it goes on", "[lab][beside]") {
   const LabFixture lab;
   const std::string server = lab.variable("auth1_address");
   const auto all = processes_of(pid_of(lab.info(), "database"));
@@ -90,7 +90,7 @@ TEST_CASE("a database that hangs costs each login its timeout and a 503, and is 
   CHECK(eventually([&] { return login(server, "user3", "pw3") == 200; }, 30s));
 }
 
-TEST_CASE("of a database nothing is left: no process, no file, no shared memory, even after SIGKILL", "[lab]") {
+TEST_CASE("of a database nothing is left: no process, no file, no shared memory, even after SIGKILL", "[lab][beside]") {
   const TestFolder folder;
   const LabOptions options = lab_options(folder / "lab");
   const Json killed = lab_up(options);
@@ -109,7 +109,7 @@ TEST_CASE("of a database nothing is left: no process, no file, no shared memory,
   CHECK_FALSE(std::filesystem::exists(folder / "lab"));
 }
 
-TEST_CASE("a folder that a lab did not make is never removed, nor used", "[lab]") {
+TEST_CASE("a folder that a lab did not make is never removed, nor used", "[lab][beside]") {
   const TestFolder folder;
   std::filesystem::create_directories(folder / "lab" / "database");
   std::ofstream(folder / "lab" / "database" / "precious") << "mine";
@@ -118,7 +118,7 @@ TEST_CASE("a folder that a lab did not make is never removed, nor used", "[lab]"
   CHECK(std::filesystem::exists(folder / "lab" / "database" / "precious"));
 }
 
-TEST_CASE("where PostgreSQL is missing the lab names the package, and comes up without a database when asked to", "[lab]") {
+TEST_CASE("where PostgreSQL is missing the lab names the package, and comes up without a database when asked to", "[lab][beside]") {
   if (::geteuid() != 0) return;  // hiding the programs takes a mount
   const TestFolder folder;
   const auto hidden = [&](const std::string& flags) {

@@ -84,7 +84,7 @@ int exit_code_of(const LabProcess& process) {
 
 }  // namespace
 
-TEST_CASE("HAProxy accepts the configuration of each profile without a warning", "[lab]") {
+TEST_CASE("HAProxy accepts the configuration of each profile without a warning", "[lab][beside]") {
   const TestFolder folder;
   for (const LabProfile profile : {LabProfile::as_it_was, LabProfile::hardened}) {
     HaproxyConfig config;
@@ -106,7 +106,7 @@ TEST_CASE("HAProxy accepts the configuration of each profile without a warning",
   }
 }
 
-TEST_CASE("a lab comes up, answers logins, and goes down without leaving a process or a file", "[lab]") {
+TEST_CASE("a lab comes up, answers logins, and goes down without leaving a process or a file", "[lab][beside]") {
   for (const std::string profile : {"as-it-was", "hardened"}) {
     const TestFolder folder;
     const std::filesystem::path dir = folder / "lab";
@@ -138,7 +138,7 @@ TEST_CASE("a lab comes up, answers logins, and goes down without leaving a proce
   }
 }
 
-TEST_CASE("a second up finds the lab that is there, and refuses to turn it into another", "[lab]") {
+TEST_CASE("a second up finds the lab that is there, and refuses to turn it into another", "[lab][beside]") {
   const TestFolder folder;
   const LabOptions options = lab_options(folder / "lab");
   const Json first = lab_up(options);
@@ -151,7 +151,7 @@ TEST_CASE("a second up finds the lab that is there, and refuses to turn it into 
   CHECK(lab_down(folder / "lab"));
 }
 
-TEST_CASE("a supervisor that is killed takes its lab along, and the next up starts afresh", "[lab]") {
+TEST_CASE("a supervisor that is killed takes its lab along, and the next up starts afresh", "[lab][beside]") {
   const TestFolder folder;
   const LabOptions options = lab_options(folder / "lab");
   const Json killed = lab_up(options);
@@ -166,7 +166,7 @@ TEST_CASE("a supervisor that is killed takes its lab along, and the next up star
   CHECK(!std::filesystem::exists(folder / "lab"));
 }
 
-TEST_CASE("an owned lab ends with its owner, be it by SIGKILL", "[lab]") {
+TEST_CASE("an owned lab ends with its owner, be it by SIGKILL", "[lab][beside]") {
   const TestFolder folder;
   const LabOptions options = lab_options(folder / "lab");
   const pid_t owner = ::fork();
@@ -185,7 +185,7 @@ TEST_CASE("an owned lab ends with its owner, be it by SIGKILL", "[lab]") {
   CHECK(!file());
 }
 
-TEST_CASE("an owned lab is gone, with its files, when the object is", "[lab]") {
+TEST_CASE("an owned lab is gone, with its files, when the object is", "[lab][beside]") {
   Json info;
   std::filesystem::path file;
   {
@@ -199,7 +199,7 @@ TEST_CASE("an owned lab is gone, with its files, when the object is", "[lab]") {
   CHECK(!std::filesystem::exists(file.parent_path()));
 }
 
-TEST_CASE("a signal ends the lab as the end of its owner does", "[lab]") {
+TEST_CASE("a signal ends the lab as the end of its owner does", "[lab][beside]") {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     const TestFolder folder;
     const Owned owned = serve(lab_options(folder.path()));
@@ -211,7 +211,7 @@ TEST_CASE("a signal ends the lab as the end of its owner does", "[lab]") {
   }
 }
 
-TEST_CASE("a server that ends is started again 3 s later, and the files of the lab say so; the rest stays up", "[lab]") {
+TEST_CASE("a server that ends is started again 3 s later, and the files of the lab say so; the rest stays up", "[lab][beside]") {
   const TestFolder folder;
   const Owned owned = serve(lab_options(folder.path()));
   REQUIRE(owned.info.contains("ready"));
@@ -239,7 +239,7 @@ TEST_CASE("a server that ends is started again 3 s later, and the files of the l
   CHECK(all_gone(info));
 }
 
-TEST_CASE("a balancer that ends is reported and not started again, and the rest stays up", "[lab]") {
+TEST_CASE("a balancer that ends is reported and not started again, and the rest stays up", "[lab][beside]") {
   const TestFolder folder;
   const Owned owned = serve(lab_options(folder.path()));
   REQUIRE(owned.info.contains("ready"));
@@ -260,7 +260,7 @@ TEST_CASE("a balancer that ends is reported and not started again, and the rest 
   CHECK(all_gone(info));
 }
 
-TEST_CASE("a lab listens where it is told to, and names a port that is taken", "[lab]") {
+TEST_CASE("a lab listens where it is told to, and names a port that is taken", "[lab][beside]") {
   const TestFolder folder;
   LabOptions options = lab_options(folder / "lab");
   const std::string chosen = lab_up(options)["variables"]["balancer_address"];
@@ -275,7 +275,7 @@ TEST_CASE("a lab listens where it is told to, and names a port that is taken", "
   CHECK(lab_down(options.dir));
 }
 
-TEST_CASE("a lab that does not get ready says which part failed, with its log, and leaves nothing running", "[lab]") {
+TEST_CASE("a lab that does not get ready says which part failed, with its log, and leaves nothing running", "[lab][beside]") {
   const TestFolder folder;
   LabOptions options = lab_options(folder / "lab");
   options.programs = folder.path();
@@ -289,7 +289,7 @@ TEST_CASE("a lab that does not get ready says which part failed, with its log, a
   CHECK_THROWS_WITH(lab_up(lab_options(folder / "lab", "softened")), Catch::Contains("no profile \"softened\""));
 }
 
-TEST_CASE("a lab needs no privilege", "[lab]") {
+TEST_CASE("a lab needs no privilege", "[lab][beside]") {
   if (::geteuid() != 0) return;  // then every other test here shows it
   const TestFolder folder;
   constexpr ::uid_t kNobody = 65534;

@@ -55,7 +55,7 @@ const Json kControls = {{"wrong_password_share", "20%"}, {"unknown_user_share", 
 
 }  // namespace
 
-TEST_CASE("nginx lets its users in with basic authentication, and refuses wrong passwords and unknown users", "[basic]") {
+TEST_CASE("nginx lets its users in with basic authentication, and refuses wrong passwords and unknown users", "[basic][beside]") {
   RealNginx nginx;
   const Watched seen = watch("login.basic", params(nginx.url("/private/"), kControls), 3);
   CHECK(seen.value("success_ratio") == 1);
@@ -69,7 +69,7 @@ TEST_CASE("nginx lets its users in with basic authentication, and refuses wrong 
   CHECK(nobody.value("denied") >= 30);
 }
 
-TEST_CASE("an nginx that hangs is timed out, and one that is down is refused", "[basic]") {
+TEST_CASE("an nginx that hangs is timed out, and one that is down is refused", "[basic][beside]") {
   RealNginx nginx;
   nginx.server().stop();
   const Watched hanging = watch("login.basic", params(nginx.url("/private/"), {{"timeout", "300ms"}}), 2);
@@ -82,7 +82,7 @@ TEST_CASE("an nginx that hangs is timed out, and one that is down is refused", "
   CHECK(down.value("refused") >= 30);
 }
 
-TEST_CASE("an nginx that cannot prove who it is gets no password", "[basic]") {
+TEST_CASE("an nginx that cannot prove who it is gets no password", "[basic][beside]") {
   RealNginx nginx;
   CHECK_THROWS_WITH(watch("login.basic", params(nginx.tls_url("/private/")), 1), Catch::Contains("certificate verify failed") && Catch::Contains("ca_file"));
   const Watched trusted = watch("login.basic", params(nginx.tls_url("/private/"), {{"ca_file", nginx.ca_file()}}), 2);

@@ -104,7 +104,7 @@ const ServerReply kToken{.body = R"({"token":"t1"})"};
 
 }  // namespace
 
-TEST_CASE("a login is ok when its token works, and a wrong password is rightly rejected", "[login]") {
+TEST_CASE("a login is ok when its token works, and a wrong password is rightly rejected", "[login][beside]") {
   SmallServer server(well_behaved);
   CHECK(log_in_once(options_for(server)) == Answer::ok);
   CHECK(log_in_once(options_for(server), true) == Answer::rejected_rightly);
@@ -114,7 +114,7 @@ TEST_CASE("a login is ok when its token works, and a wrong password is rightly r
   CHECK(log_in_once(fresh, true) == Answer::rejected_rightly);
 }
 
-TEST_CASE("a form carries the same credentials", "[login]") {
+TEST_CASE("a form carries the same credentials", "[login][beside]") {
   std::string body;
   SmallServer server([&body](const ServerRequest& request) {
     if (request.target == "/session") return ServerReply{};
@@ -128,14 +128,14 @@ TEST_CASE("a form carries the same credentials", "[login]") {
   CHECK(body == "application/x-www-form-urlencoded user%20name=ann&password=right");
 }
 
-TEST_CASE("a right password that is answered with a no is denied", "[login]") {
+TEST_CASE("a right password that is answered with a no is denied", "[login][beside]") {
   for (const int status : {401, 403, 429, 500, 503}) {
     INFO(status);
     CHECK(answer_to({.status = status}) == Answer::denied);
   }
 }
 
-TEST_CASE("an answer that makes no sense is broken", "[login]") {
+TEST_CASE("an answer that makes no sense is broken", "[login][beside]") {
   CHECK(answer_to({.status = 302}) == Answer::broken);
   CHECK(answer_to({.body = "welcome"}) == Answer::broken);
   CHECK(answer_to({.body = R"({"token":""})"}) == Answer::broken);
@@ -150,13 +150,13 @@ TEST_CASE("an answer that makes no sense is broken", "[login]") {
   CHECK(answer_to({.hang_up = true}) == Answer::broken);
 }
 
-TEST_CASE("a token that does not work is no login", "[login]") {
+TEST_CASE("a token that does not work is no login", "[login][beside]") {
   CHECK(answer_to(kToken, {.status = 401}) == Answer::broken);
   CHECK(answer_to(kToken, {.hang_up = true}) == Answer::broken);
   CHECK(answer_to(kToken, {.after = 5s}) == Answer::timed_out);
 }
 
-TEST_CASE("a wrong password that gets a working token is wrongly accepted", "[login]") {
+TEST_CASE("a wrong password that gets a working token is wrongly accepted", "[login][beside]") {
   CHECK(answer_to(kToken, {}, true) == Answer::wrongly_accepted);
   CHECK(answer_to(kToken, {.status = 401}, true) == Answer::rejected_rightly);
   CHECK(answer_to({.body = "{}"}, {}, true) == Answer::rejected_rightly);
@@ -164,7 +164,7 @@ TEST_CASE("a wrong password that gets a working token is wrongly accepted", "[lo
   CHECK(answer_to({.hang_up = true}, {}, true) == Answer::broken);
 }
 
-TEST_CASE("nobody at the address is refused", "[login]") {
+TEST_CASE("nobody at the address is refused", "[login][beside]") {
   HttpLoginOptions options;
   {
     SmallServer gone(well_behaved);
@@ -175,7 +175,7 @@ TEST_CASE("nobody at the address is refused", "[login]") {
   CHECK(log_in_once(options) == Answer::refused);
 }
 
-TEST_CASE("the deadline holds wherever the service stops answering", "[login]") {
+TEST_CASE("the deadline holds wherever the service stops answering", "[login][beside]") {
   const bool keep_alive = GENERATE(true, false);
   const auto timed = [keep_alive](const ServerReply& login, const ServerReply& session) {
     SmallServer server([=](const ServerRequest& request) { return request.target == "/session" ? session : login; });
@@ -192,7 +192,7 @@ TEST_CASE("the deadline holds wherever the service stops answering", "[login]") 
   timed(kToken, {.after = 1h});
 }
 
-TEST_CASE("a listener that accepts nothing, or a TLS server that says nothing, is timed out", "[login]") {
+TEST_CASE("a listener that accepts nothing, or a TLS server that says nothing, is timed out", "[login][beside]") {
   asio::io_context io;
   asio::ip::tcp::acceptor silent(io, asio::ip::tcp::endpoint(asio::ip::make_address("127.0.0.1"), 0));
   HttpLoginOptions options;
@@ -204,7 +204,7 @@ TEST_CASE("a listener that accepts nothing, or a TLS server that says nothing, i
   CHECK(log_in_once(options, false, 150ms) == Answer::timed_out);
 }
 
-TEST_CASE("kept connections are used again, new ones are not", "[login]") {
+TEST_CASE("kept connections are used again, new ones are not", "[login][beside]") {
   SmallServer server(well_behaved);
   HttpLoginOptions options = options_for(server);
   const std::vector<LoginAttempt> ten(10, someone());
@@ -216,7 +216,7 @@ TEST_CASE("kept connections are used again, new ones are not", "[login]") {
   CHECK(server.stats().accepted == 1 + 11);  // one to see whether the server is there at all; the session rides on the login's
 }
 
-TEST_CASE("late logins wait for the first ready connection: a stall opens no more than the pool may have", "[login]") {
+TEST_CASE("late logins wait for the first ready connection: a stall opens no more than the pool may have", "[login][beside]") {
   SmallServer server([](const ServerRequest& request) {
     ServerReply reply = well_behaved(request);
     reply.after = 5ms;
@@ -230,7 +230,7 @@ TEST_CASE("late logins wait for the first ready connection: a stall opens no mor
   CHECK(server.stats().most_open == 3);
 }
 
-TEST_CASE("logins that give up in the queue leave the pool usable", "[login]") {
+TEST_CASE("logins that give up in the queue leave the pool usable", "[login][beside]") {
   std::atomic<bool> stalled{true};
   SmallServer server([&stalled](const ServerRequest& request) {
     ServerReply reply = well_behaved(request);
@@ -250,7 +250,7 @@ TEST_CASE("logins that give up in the queue leave the pool usable", "[login]") {
   CHECK(log_in_once(options) == Answer::ok);
 }
 
-TEST_CASE("a kept connection that the server closed meanwhile costs no login", "[login]") {
+TEST_CASE("a kept connection that the server closed meanwhile costs no login", "[login][beside]") {
   SmallServer closes_after_each([](const ServerRequest& request) {
     ServerReply reply = well_behaved(request);
     reply.close = request.target == "/session";  // without saying so
@@ -267,7 +267,7 @@ TEST_CASE("a kept connection that the server closed meanwhile costs no login", "
   CHECK(closes_in_the_act.stats().accepted == 6);
 }
 
-TEST_CASE("TLS: the certificate is verified unless the playbook says otherwise", "[login]") {
+TEST_CASE("TLS: the certificate is verified unless the playbook says otherwise", "[login][beside]") {
   const SelfSigned identity = self_signed("localhost");
   SmallServer server(well_behaved, identity.certificate, identity.key);
   char folder[] = "/tmp/capsize-ca-XXXXXX";
@@ -292,13 +292,13 @@ TEST_CASE("TLS: the certificate is verified unless the playbook says otherwise",
   std::filesystem::remove_all(folder);
 }
 
-TEST_CASE("a host that does not resolve is said so before any login", "[login]") {
+TEST_CASE("a host that does not resolve is said so before any login", "[login][beside]") {
   HttpLoginOptions options;
   options.url = url_of("http://no-such-host.invalid/login");
   CHECK_THROWS_WITH(log_in_once(options), Catch::Contains("no-such-host.invalid") && Catch::Contains("does not resolve"));
 }
 
-TEST_CASE("the whole probe, on a thread of its own: every login counted, in windows that follow one another", "[login]") {
+TEST_CASE("the whole probe, on a thread of its own: every login counted, in windows that follow one another", "[login][beside]") {
   SmallServer server(well_behaved);
   const Json params = {{"url", server.url("/login")}, {"session_url", server.url("/session")}, {"rate", "200/s"}, {"timeout", "20s"}, {"user", "ann"}, {"password", "right"}, {"wrong_password_share", "10%"}};
   const auto seen = watch("login.http", params, 4);
@@ -314,7 +314,7 @@ TEST_CASE("the whole probe, on a thread of its own: every login counted, in wind
   CHECK(generator_health(seen.all()).scheduled >= 200);
 }
 
-TEST_CASE("a probe that cannot work at all ends with the reason, not with failed logins", "[login]") {
+TEST_CASE("a probe that cannot work at all ends with the reason, not with failed logins", "[login][beside]") {
   const Json params = {{"url", "http://no-such-host.invalid/login"}, {"rate", "10/s"}};
   CHECK_THROWS_WITH(watch("login.http", params, 0), Catch::Contains("does not resolve"));
 }

@@ -74,7 +74,7 @@ Json params(const std::string& address, Json more = Json::object()) {
 
 }  // namespace
 
-TEST_CASE("slapd lets its users bind, and refuses wrong passwords and unknown users", "[ldap]") {
+TEST_CASE("slapd lets its users bind, and refuses wrong passwords and unknown users", "[ldap][beside]") {
   RealSlapd slapd;
   const Watched seen = watch("login.ldap", params(slapd.address(), {{"wrong_password_share", "20%"}, {"unknown_user_share", "20%"}}), 3);
   CHECK(seen.value("success_ratio") == 1);
@@ -85,7 +85,7 @@ TEST_CASE("slapd lets its users bind, and refuses wrong passwords and unknown us
   CHECK(denied.value("denied") >= 30);
 }
 
-TEST_CASE("a slapd that hangs is timed out, and one that is down is refused", "[ldap]") {
+TEST_CASE("a slapd that hangs is timed out, and one that is down is refused", "[ldap][beside]") {
   RealSlapd slapd;
   slapd.server().stop();
   const Watched hanging = watch("login.ldap", params(slapd.address(), {{"timeout", "300ms"}}), 2);
@@ -97,7 +97,7 @@ TEST_CASE("a slapd that hangs is timed out, and one that is down is refused", "[
   CHECK(down.value("refused") >= 30);
 }
 
-TEST_CASE("a slapd that cannot prove who it is gets no password", "[ldap]") {
+TEST_CASE("a slapd that cannot prove who it is gets no password", "[ldap][beside]") {
   RealSlapd slapd;
   CHECK_THROWS_WITH(watch("login.ldap", params(slapd.tls_address(), {{"tls", true}}), 1), Catch::Contains("certificate verify failed") && Catch::Contains("ca_file"));
   const Watched trusted = watch("login.ldap", params(slapd.tls_address(), {{"tls", true}, {"ca_file", slapd.ca_file()}, {"wrong_password_share", "20%"}}), 2);
@@ -105,14 +105,14 @@ TEST_CASE("a slapd that cannot prove who it is gets no password", "[ldap]") {
   CHECK(trusted.value("wrongly_accepted") == 0);
 }
 
-TEST_CASE("a server that speaks no LDAP makes broken logins", "[ldap]") {
+TEST_CASE("a server that speaks no LDAP makes broken logins", "[ldap][beside]") {
   SmallServer web([](const ServerRequest&) { return ServerReply{}; });
   const Watched seen = watch("login.ldap", params("127.0.0.1:" + std::to_string(web.port()), {{"timeout", "2s"}}), 2);
   CHECK(seen.value("success_ratio") == 0);
   CHECK(seen.value("broken") >= 30);
 }
 
-TEST_CASE("parameters of login.ldap that would test nothing are refused", "[ldap]") {
+TEST_CASE("parameters of login.ldap that would test nothing are refused", "[ldap][beside]") {
   const auto refusal = [](Json more) {
     ProbeContext context;
     context.name = "login";

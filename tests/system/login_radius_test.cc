@@ -51,7 +51,7 @@ Json params(const std::string& address, Json more = Json::object()) {
 
 }  // namespace
 
-TEST_CASE("freeradius accepts its users, and rejects wrong passwords and unknown users", "[radius]") {
+TEST_CASE("freeradius accepts its users, and rejects wrong passwords and unknown users", "[radius][beside]") {
   RealRadius radius;
   const Watched seen = watch("login.radius", params(radius.address(), {{"wrong_password_share", "20%"}, {"unknown_user_share", "20%"}}), 3);
   CHECK(seen.value("success_ratio") == 1);
@@ -64,7 +64,7 @@ TEST_CASE("freeradius accepts its users, and rejects wrong passwords and unknown
   CHECK(no_secret.value("timed_out") >= 30);  // RADIUS is silent to strangers
 }
 
-TEST_CASE("a freeradius that hangs is timed out, and one that is down is refused", "[radius]") {
+TEST_CASE("a freeradius that hangs is timed out, and one that is down is refused", "[radius][beside]") {
   RealRadius radius;
   radius.server().stop();
   const Watched hanging = watch("login.radius", params(radius.address(), {{"timeout", "300ms"}}), 2);

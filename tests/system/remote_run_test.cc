@@ -126,6 +126,8 @@ void check_refuted(const Played& played) {
   CHECK(played.verdict["residue"].empty());
 }
 
+std::string own_state(const TestFolder& folder, const std::string& name) { return "CAPSIZE_STATE=" + (folder / (name + "-state")).string(); }
+
 bool answers(const std::string& near, const std::string& address, const std::filesystem::path& output) {
   Spawned asked(in_network(near, {"/usr/bin/env", "PATH=" + kSystemPath, "socat", "-T", "2", "-u", "OPEN:/dev/null", "TCP:" + server_port(address)}), output);
   return asked.wait() == 0;
@@ -133,41 +135,48 @@ bool answers(const std::string& near, const std::string& address, const std::fil
 
 }  // namespace
 
-TEST_CASE("one playbook, unchanged, has one verdict: on this machine, over ssh, in a container, and in another network namespace", "[remote][root]") {
+// One playbook, unchanged, has one verdict wherever it is played: check_refuted() says which.
+
+TEST_CASE("the playbook has its verdict on this machine", "[remote][root]") {
   if (::geteuid() != 0) return;
   const TestFolder folder;
-  const auto own_state = [&](const std::string& name) { return "CAPSIZE_STATE=" + (folder / (name + "-state")).string(); };
-  SECTION("on this machine") {
-    const net_test::NetPair wire;
-    Spawned serving(in_network(wire.near.path, service(folder / "here", kNearAddress)), folder / "here-said");
-    REQUIRE(eventually([&] { return answers(wire.near.path, kNearAddress, folder / "asked"); }, 30s));
-    check_refuted(play(folder, {"here", wire.near.path, kNearAddress, {"env", own_state("here")}, folder / "here"}));
+  const net_test::NetPair wire;
+  Spawned serving(in_network(wire.near.path, service(folder / "here", kNearAddress)), folder / "here-said");
+  REQUIRE(eventually([&] { return answers(wire.near.path, kNearAddress, folder / "asked"); }, 30s));
+  check_refuted(play(folder, {"here", wire.near.path, kNearAddress, {"env", own_state(folder, "here")}, folder / "here"}));
+}
+
+TEST_CASE("the playbook has the same verdict over ssh", "[remote][root]") {
+  if (::geteuid() != 0) return;
+  const TestFolder folder;
+  const SshMachine machine;
+  Spawned serving(machine.inside(service(folder / "edge", kFarAddress)), folder / "edge-said");
+  REQUIRE(eventually([&] { return answers(machine.wire.near.path, kFarAddress, folder / "asked"); }, 30s));
+  check_refuted(play(folder, {"ssh", machine.wire.near.path, kFarAddress, machine.via(), folder / "edge"}));
+  CHECK(std::filesystem::is_empty(machine.state() / "undo"));
+}
+
+TEST_CASE("the playbook has the same verdict in another network namespace, by nsenter and by ip", "[remote][root]") {
+  if (::geteuid() != 0) return;
+  const TestFolder folder;
+  const net_test::NetPair wire;
+  const std::string far = wire.far.path;
+  Spawned serving(in_network(far, service(folder / "netns", kFarAddress)), folder / "netns-said");
+  REQUIRE(eventually([&] { return answers(wire.near.path, kFarAddress, folder / "asked"); }, 30s));
+  for (const auto& enter : {Words{"nsenter", "--net=" + far}, Words{"ip", "netns", "exec", std::filesystem::path(far).filename().string()}}) {
+    check_refuted(play(folder, {"netns-" + enter.front(), wire.near.path, kFarAddress, words_of(enter, {"env", own_state(folder, "netns")}), folder / "netns"}));
   }
-  SECTION("over ssh, and in another network namespace") {
-    const SshMachine machine;
-    Spawned serving(machine.inside(service(folder / "edge", kFarAddress)), folder / "edge-said");
-    REQUIRE(eventually([&] { return answers(machine.wire.near.path, kFarAddress, folder / "asked"); }, 30s));
-    check_refuted(play(folder, {"ssh", machine.wire.near.path, kFarAddress, machine.via(), folder / "edge"}));
-    CHECK(std::filesystem::is_empty(machine.state() / "undo"));
-    // The process is found by a pid of this machine's now.
-    for (const pid_t haproxy : machine.processes("haproxy")) ::kill(haproxy, SIGKILL);
-    serving.wait();
-    REQUIRE(eventually([&] { return !answers(machine.wire.near.path, kFarAddress, folder / "asked"); }, 30s));
-    Spawned again(in_network(machine.wire.far.path, service(folder / "netns", kFarAddress)), folder / "netns-said");
-    REQUIRE(eventually([&] { return answers(machine.wire.near.path, kFarAddress, folder / "asked"); }, 30s));
-    const std::string far = machine.wire.far.path;
-    for (const auto& enter : {Words{"nsenter", "--net=" + far}, Words{"ip", "netns", "exec", std::filesystem::path(far).filename().string()}}) {
-      check_refuted(play(folder, {"netns-" + enter.front(), machine.wire.near.path, kFarAddress, words_of(enter, {"env", own_state("netns")}), folder / "netns"}));
-    }
-  }
-  SECTION("in a container, by podman exec and by nsenter") {
-    const Container container(folder.path(), {"NET_ADMIN", "SYS_PTRACE"}, service(folder / "container", kFarAddress));
-    REQUIRE(eventually([&] { return answers(container.wire.near.path, kFarAddress, folder / "asked"); }, 30s));
-    check_refuted(play(folder, {"podman", container.wire.near.path, kFarAddress, container.via(), folder / "container"}));
-    CHECK(std::filesystem::is_empty(container.state() / "undo"));
-    const std::vector<std::string> enter = {"nsenter", "--target", container.pid(), "--mount", "--net", "--pid", "--ipc", "--uts"};
-    check_refuted(play(folder, {"nsenter", container.wire.near.path, kFarAddress, enter, folder / "container"}));
-  }
+}
+
+TEST_CASE("the playbook has the same verdict in a container, by podman exec and by nsenter", "[remote][root]") {
+  if (::geteuid() != 0) return;
+  const TestFolder folder;
+  const Container container(folder.path(), {"NET_ADMIN", "SYS_PTRACE"}, service(folder / "container", kFarAddress));
+  REQUIRE(eventually([&] { return answers(container.wire.near.path, kFarAddress, folder / "asked"); }, 30s));
+  check_refuted(play(folder, {"podman", container.wire.near.path, kFarAddress, container.via(), folder / "container"}));
+  CHECK(std::filesystem::is_empty(container.state() / "undo"));
+  const std::vector<std::string> enter = {"nsenter", "--target", container.pid(), "--mount", "--net", "--pid", "--ipc", "--uts"};
+  check_refuted(play(folder, {"nsenter", container.wire.near.path, kFarAddress, enter, folder / "container"}));
 }
 
 TEST_CASE("a run whose ssh link dies in mid-fault is stopped, and its verdict has what the far side undid by its lease", "[remote][root][slow]") {

@@ -111,13 +111,13 @@ std::string page_of(const Sample& sample) { return html_report(sample.playbook, 
 
 }  // namespace
 
-TEST_CASE("the browser test sees what it looks for: a console message and a request", "[system][report]") {
+TEST_CASE("the browser test sees what it looks for: a console message and a request", "[system][report][beside]") {
   const Seen seen = open_in_browser("<!doctype html><img src=\"http://127.0.0.1:9/x.png\"><script>console.error('noticed')</script>");
   CHECK(seen.console.size() == 1);
   CHECK(seen.hosts.count("127.0.0.1:9") == 1);
 }
 
-TEST_CASE("the report draws its charts, in silence and without a request", "[system][report]") {
+TEST_CASE("the report draws its charts, in silence and without a request", "[system][report][beside]") {
   const Seen blank = open_in_browser("<!doctype html><title>blank</title>");
   for (const int width : {1280, 390}) {
     const Seen seen = open_in_browser(page_of(refuted_sample()), width);
@@ -129,7 +129,7 @@ TEST_CASE("the report draws its charts, in silence and without a request", "[sys
   }
 }
 
-TEST_CASE("text of a target's choosing is text in the browser, in the charts too", "[system][report]") {
+TEST_CASE("text of a target's choosing is text in the browser, in the charts too", "[system][report][beside]") {
   std::string everything;
   for (const std::string& text : hostile_texts()) everything += text;
   const Seen seen = open_in_browser(page_of(hostile_sample(everything)));
@@ -138,7 +138,7 @@ TEST_CASE("text of a target's choosing is text in the browser, in the charts too
   for (const char* element : {"<img", "<svg", "<evil", "<script>alert"}) CHECK(count_of(seen.dom, element) == 0);
 }
 
-TEST_CASE("an independent parser reads junit.xml, with hostile text in it", "[system][report]") {
+TEST_CASE("an independent parser reads junit.xml, with hostile text in it", "[system][report][beside]") {
   std::string everything;
   for (const std::string& text : hostile_texts()) everything += text;
   const TempDir dir;

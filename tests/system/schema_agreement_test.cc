@@ -132,7 +132,7 @@ void mutate(const Json& whole, const Json::json_pointer& place, std::vector<Json
 
 }  // namespace
 
-TEST_CASE("capsize check and an independent validator agree on every shipped playbook: all are right", "[schema]") {
+TEST_CASE("capsize check and an independent validator agree on every shipped playbook: all are right", "[schema][beside]") {
   const Folder scratch;
   const auto files = playbooks_in(kSource / "experiments/playbooks");
   REQUIRE(files.size() >= 4);
@@ -146,7 +146,7 @@ TEST_CASE("capsize check and an independent validator agree on every shipped pla
   }
 }
 
-TEST_CASE("capsize check and an independent validator agree on every parameter of the network", "[schema]") {
+TEST_CASE("capsize check and an independent validator agree on every parameter of the network", "[schema][beside]") {
   const Folder scratch;
   const fs::path file = scratch.path / "network.json";
   std::ofstream(file) << kNetworkPlaybook;
@@ -154,7 +154,7 @@ TEST_CASE("capsize check and an independent validator agree on every parameter o
   CHECK(read_playbook(kNetworkPlaybook, {}).diagnostics.text("network.json") == "");
 }
 
-TEST_CASE("capsize check and an independent validator agree on every broken playbook: none is right", "[schema]") {
+TEST_CASE("capsize check and an independent validator agree on every broken playbook: none is right", "[schema][beside]") {
   const Folder scratch;
   const auto files = playbooks_in(kSource / "tests/experiments/broken");
   REQUIRE(files.size() >= 15);
@@ -176,7 +176,7 @@ TEST_CASE("capsize check and an independent validator agree on every broken play
 }
 
 // A schema in an editor that marks a good playbook as wrong is worse than none.
-TEST_CASE("whatever the schema refuses, capsize check refuses too", "[schema]") {
+TEST_CASE("whatever the schema refuses, capsize check refuses too", "[schema][beside]") {
   const Folder scratch;
   std::vector<Json> changed;
   for (const fs::path& file : playbooks_in(kSource / "experiments/playbooks")) {

@@ -3,7 +3,7 @@
 using namespace capsize;
 using namespace capsize::testing;
 
-TEST_CASE("tcp.connect: a listener accepts, and an address nobody listens at refuses", "[suspect]") {
+TEST_CASE("tcp.connect: a listener accepts, and an address nobody listens at refuses", "[suspect][beside]") {
   std::string address;
   {
     SmallServer server([](const ServerRequest&) { return ServerReply{}; });
