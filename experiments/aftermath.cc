@@ -229,7 +229,8 @@ Unrecovered why_unrecovered(const Evidence& evidence) {
 
 std::optional<RetryAmplification> retry_amplification(const Evidence& evidence) {
   std::optional<RetryAmplification> out;
-  const auto most = [](const RetryAmplification& one) { return std::max(one.fault, one.after); };
+  // Of several the one that goes on after the fault: that it was worse in the fault tells less.
+  const auto most = [](const RetryAmplification& one) { return std::pair(one.after, one.fault); };
   for (const auto& [name, use] : evidence.playbook().probes) {
     const auto& windows = evidence.windows(name);
     if (std::none_of(windows.begin(), windows.end(), [](const Window* window) { return window->contains("attempts"); })) continue;

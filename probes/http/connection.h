@@ -62,7 +62,6 @@ class Connection {
   Task<ConnectResult> connect();  // also again, from scratch
   Task<HttpReply> exchange(HttpRequest request);
   bool quiet() const;  // still open, and the other side has neither closed nor sent anything unasked
-  TimePoint idle_since;  // by who pools it
   bool used = false;   // has waited in a pool or answered a request: the other side may close it at any moment
 
  private:

@@ -9,12 +9,6 @@
 #include "injector/base/within.h"
 
 namespace capsize {
-namespace {
-
-constexpr Duration kSurelyOpen = std::chrono::milliseconds(10);
-
-}  // namespace
-
 Lease::Lease(std::shared_ptr<ConnectionPool> pool, std::unique_ptr<Connection> connection) : pool_(std::move(pool)), connection_(std::move(connection)) {}
 
 Lease& Lease::operator=(Lease&& other) noexcept {
@@ -104,8 +98,8 @@ Task<Acquired> ConnectionPool::acquire() {
   while (waiters_.empty() && !idle_.empty()) {
     auto connection = std::move(idle_.back());
     idle_.pop_back();
-    // What came back just now is not looked at again: a look is a call of the kernel, and closed since then is found out by using it.
-    if (clock_.now() - connection->idle_since < kSurelyOpen || connection->quiet()) {
+    // However short it was idle: bytes that came after the last reply would be taken for the next one.
+    if (connection->quiet()) {
       out.lease = Lease(shared_from_this(), std::move(connection));
       co_return out;
     }
@@ -160,7 +154,6 @@ void ConnectionPool::ready(std::unique_ptr<Connection> connection) {
   }
   if (waiters_.empty()) {
     connection->used = true;
-    connection->idle_since = clock_.now();
     idle_.push_back(std::move(connection));
     return;
   }

@@ -163,6 +163,7 @@ bool ReplyParser::read_head() {
 }
 
 bool ReplyParser::read_status_line(std::string_view line) {
+  if (line.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos) return false;
   if (line.size() < 12 || !line.starts_with("HTTP/1.") || (line[7] != '0' && line[7] != '1') || line[8] != ' ') return false;
   if (line.size() > 12 && line[12] != ' ') return false;
   keep_alive_ = line[7] == '1';

@@ -7,8 +7,7 @@ namespace capsize {
 void Deadlines::State::watch(const asio::any_io_executor& executor) {
   if (!watching) {
     watching = true;
-    asio::co_spawn(executor, sleep(shared_from_this()), [self = shared_from_this()](std::exception_ptr bug) {
-      self->watching = false;
+    asio::co_spawn(executor, sleep(shared_from_this()), [](std::exception_ptr bug) {
       if (bug) std::rethrow_exception(bug);
     });
   } else if (sleeping_until && entries.begin()->first < *sleeping_until) {
@@ -39,6 +38,7 @@ Task<> Deadlines::State::sleep(std::shared_ptr<State> self) {
     late.passed = true;
     late.stop.emit(asio::cancellation_type::terminal);  // may end it, and the entry with it
   }
+  self->watching = false;  // here, not in the completion, which may come a turn later: an entry in between would have nobody to watch it
 }
 
 }  // namespace capsize

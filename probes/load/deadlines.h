@@ -29,6 +29,7 @@ class Deadlines {
     const auto state = state_;
     Entry entry(*state, when);
     state->watch(executor);
+    if (entry.passed) co_return std::nullopt;  // while it was being entered: nothing has begun, and a cancellation now would be lost
     std::optional<T> out;
     auto running = asio::co_spawn(executor, std::move(work), asio::bind_cancellation_slot(entry.stop.slot(), asio::use_awaitable));
     try {

@@ -100,8 +100,9 @@ Task<> Generator::one(std::uint64_t login) {
     co_return;
   }
   std::size_t bucket = kNotSent;
+  BucketCounts ended{};
   try {
-    auto trying = plan_.retries.policy == RetryPolicy::none ? transport_.attempt(attempt) : tried(attempt, login);
+    auto trying = plan_.retries.policy == RetryPolicy::none ? transport_.attempt(attempt) : tried(attempt, login, ended);
     const Answer answer = co_await std::move(trying);
     bucket = bucket_of(answer);
   } catch (const Error& lacking) {  // the tester's own trouble
@@ -113,18 +114,22 @@ Task<> Generator::one(std::uint64_t login) {
   if (bucket == bucket_of(Answer::ok) && clock_.now() > attempt.deadline) bucket = bucket_of(Answer::timed_out);
   // Sent so late, and out of time: nobody can tell whether the system would have made it. It counts as not sent.
   if (bucket == bucket_of(Answer::timed_out) && send_late > plan_.timeout / kLatestPart) bucket = kNotSent;
-  if (bucket != kNotSent) window_of(attempt.due).data.send_late.record(send_late);
+  if (bucket != kNotSent) {
+    LoadWindow& window = window_of(attempt.due).data;
+    window.send_late.record(send_late);
+    for (std::size_t i = 0; i < ended.size(); ++i) window.attempts[i] += ended[i];
+  }
   record(attempt, user, bucket, bucket == bucket_of(Answer::timed_out) ? plan_.timeout : latency);
 }
 
 // Attempts until one succeeds, the client has had enough, or the login is out of time. The answer is that of the last.
-Task<Answer> Generator::tried(LoginAttempt attempt, std::uint64_t login) {
+Task<Answer> Generator::tried(LoginAttempt attempt, std::uint64_t login, BucketCounts& ended) {
   const TimePoint deadline = attempt.deadline;
   for (std::uint64_t made = 1;; ++made) {
     attempt.deadline = plan_.retries.attempt_deadline(clock_.now(), deadline);
     auto trying = transport_.attempt(attempt);
     const Answer answer = co_await std::move(trying);
-    window_of(attempt.due).data.attempts[bucket_of(answer)] += 1;
+    ended[bucket_of(answer)] += 1;
     if (!plan_.retries.again(answer, made)) co_return answer;
     const TimePoint next = clock_.now() + plan_.retries.pause_after(made, login);
     if (next >= deadline) co_return answer;

@@ -61,7 +61,7 @@ class Generator {
     LoadWindow data;
   };
   Task<> one(std::uint64_t login);
-  Task<Answer> tried(LoginAttempt attempt, std::uint64_t login);
+  Task<Answer> tried(LoginAttempt attempt, std::uint64_t login, BucketCounts& ended);  // `ended`: what its attempts ended as
   Task<bool> wait_for_slot(TimePoint deadline);
   void launch(std::uint64_t login);
   OpenWindow& window_of(TimePoint due);

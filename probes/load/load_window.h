@@ -30,6 +30,7 @@ namespace capsize {
 inline constexpr std::size_t kBucketCount = kAnswerNames.size() + 1;
 inline constexpr std::size_t kNotSent = kAnswerNames.size();  // the tester's own failure, never the system's
 constexpr std::string_view bucket_name(std::size_t bucket) { return bucket == kNotSent ? "not_sent" : kAnswerNames[bucket]; }
+using BucketCounts = std::array<std::uint64_t, kBucketCount>;
 constexpr std::size_t bucket_of(Answer answer) { return static_cast<std::size_t>(answer); }
 
 struct LoadWindow {
@@ -37,9 +38,9 @@ struct LoadWindow {
   double to = 0;
   std::uint64_t scheduled = 0;
   std::uint64_t ended = 0;
-  std::array<std::uint64_t, kBucketCount> counts{};
-  std::array<std::uint64_t, kBucketCount> wrong_password{};
-  std::array<std::uint64_t, kBucketCount> attempts{};  // all zero where clients do not retry
+  BucketCounts counts{};
+  BucketCounts wrong_password{};
+  BucketCounts attempts{};  // all zero where clients do not retry
   LatencyHistogram latency;
   LatencyHistogram send_late;
   std::map<std::uint64_t, bool> users;  // user: had a success

@@ -148,7 +148,7 @@ class FlowTransport final : public LoginTransport {
     for (; i < flow_.steps.size(); ++i) {
       const FlowStep& step = flow_.steps[i];
       auto ask = filled_in(step, flow_.base, origins_, values);
-      if (!ask) co_return not_accepted(attempt, i, 0);
+      if (!ask) co_return Answer::broken;  // what could not be asked was not refused either
       const Url url = ask->url;
       if (const std::string cookies = jar.header_for(url); !cookies.empty()) ask->headers.emplace_back("Cookie", cookies);
       HttpAsk sent = std::move(*ask);
@@ -245,7 +245,9 @@ std::optional<HttpAsk> filled_in(const FlowStep& step, const Url& base, const st
   Filler fill(values);
   HttpAsk out;
   out.method = step.method;
-  const auto url = url_at(is_one_name(step.url) ? fill.text(step.url) : fill.text(step.url, form_encoded), base);
+  std::string where = is_one_name(step.url) ? fill.text(step.url) : fill.text(step.url, form_encoded);
+  if (is_one_name(step.url)) where.resize(std::min(where.find('#'), where.size()));  // the fragment of a redirect is the client's own
+  const auto url = url_at(where, base);
   if (!url) return std::nullopt;
   out.url = *url;
   if (std::none_of(origins.begin(), origins.end(), [&out](const Url& origin) { return same_origin(origin, out.url); })) return std::nullopt;
@@ -265,8 +267,11 @@ std::optional<HttpAsk> filled_in(const FlowStep& step, const Url& base, const st
 }
 
 bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar) {
+  CookieJar given;  // by this answer
   for (const auto& [name, value] : said.headers) {
-    if (boost::beast::iequals(name, "Set-Cookie")) jar.take(from, value);
+    if (!boost::beast::iequals(name, "Set-Cookie")) continue;
+    jar.take(from, value);
+    given.take(from, value);
   }
   if (!status_fits(step, said.status)) return false;
   const bool looks_inside = !step.check.empty() || std::any_of(step.capture.begin(), step.capture.end(), [](const auto& each) { return each.second.from == Capture::From::json; });
@@ -275,11 +280,11 @@ bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowVal
   for (const auto& [pointer, wanted] : step.check) {
     const Json* found = at(body, pointer);
     if (found == nullptr) return false;
-    if (wanted.is_string() ? as_text(*found) != fill.text(wanted.get_ref<const std::string&>()) : *found != wanted) return false;
+    if (wanted.is_string() ? found->is_structured() || as_text(*found) != fill.text(wanted.get_ref<const std::string&>()) : *found != wanted) return false;
   }
   if (step.contains && said.body.find(fill.text(*step.contains)) == std::string::npos) return false;
   for (const auto& [name, capture] : step.capture) {
-    auto value = captured(capture, said, body, jar);
+    auto value = captured(capture, said, body, given);
     if (!value || value->empty() || value->size() > kMaxCaptured) return false;
     values[name] = std::move(*value);
   }

@@ -90,6 +90,7 @@ std::optional<Mistake> read_step(const Json& json, FlowStep& out) {
   out.contains = keys.contains;
   for (const auto& [name, value] : out.headers) {
     if (!is_token(name)) return Mistake{in_quotes(name) + " is not the name of a header", "write letters, digits and dashes"};
+    if (boost::beast::iequals(name, "Cookie")) return Mistake{"cookies are kept and sent by themselves", "leave the header out"};
   }
   for (const Count status : keys.status) {
     if (status < 200 || status > 599) return Mistake{fmt::format("{} is not a status that ends a request", status), "write statuses from 200 to 599"};

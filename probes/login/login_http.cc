@@ -157,6 +157,16 @@ Flow flow_of(const LoginParams& params) {
   return out;
 }
 
+// Such a login begins at the use of its token, and has nothing of what the steps before would have given.
+void check_expired_token(const ProbeContext& context, Flow flow) {
+  flow.steps.erase(flow.steps.begin(), flow.steps.begin() + static_cast<std::ptrdiff_t>(*first_use_of_token(flow)));
+  flow.given["token"] = "";
+  const auto name = unknown_name(flow);
+  if (!name) return;
+  throw Error(ErrorKind::refused, "the probe " + context.name + " uses an expired token in a request that also needs {" + *name + "}, which only a login gives",
+              "leave it out of the steps that use {token}, or leave the expired token out");
+}
+
 void check_steps(const ProbeContext& context, const LoginParams& params) {
   for (const char* other : {"session_url", "body", "user_field", "password_field", "token"}) {
     if (params.steps && context.params.contains(other)) {
@@ -170,6 +180,7 @@ void check_steps(const ProbeContext& context, const LoginParams& params) {
     throw Error(ErrorKind::refused, "the probe " + context.name + " has an expired token, but no request that uses a token",
                 params.steps ? "add a step that has {token} in it, after the one that sends the password" : "add the \"session_url\"");
   }
+  if (params.expired_token) check_expired_token(context, flow_of(params));
 }
 
 std::unique_ptr<Probe> make(ProbeContext context) {
@@ -182,6 +193,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
     throw Error(ErrorKind::refused, "the probe " + context.name + " has an attempt_timeout, and clients that never try again",
                 "give \"retry\": \"fixed\" or \"exponential\", or shorten \"timeout\"");
   }
+  if (params.steps || params.expired_token) check_names(context, flow_of(params));
   const LoadPlan plan = plan_of(context, params);
   const HttpLoginOptions options = options_of(params, plan.max_in_flight);
   if (!params.steps && !params.expired_token) {

@@ -88,8 +88,9 @@ class LdapTransport final : public LoginTransport {
     if (params_.who_am_i) {
       auto asking = ask(*stream, 2, ldap_who_am_i(2));
       const Received who = co_await std::move(asking);
-      if (who.broken || who.reply.kind != LdapReply::Kind::extended) co_return Answer::broken;
-      is_somebody = who.reply.result == 0 && !who.reply.value.empty();
+      // No answer proves nothing, neither that the password was taken nor that it was not.
+      if (who.broken || who.reply.kind != LdapReply::Kind::extended || who.reply.result != 0) co_return Answer::broken;
+      is_somebody = who.reply.value.find_first_not_of(' ', who.reply.value.starts_with("dn:") ? 3 : 0) != std::string::npos;
     }
     stream->write_and_forget(ldap_unbind(3));
     if (attempt.wrong_password) co_return is_somebody ? Answer::wrongly_accepted : Answer::rejected_rightly;

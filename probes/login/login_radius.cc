@@ -51,7 +51,7 @@ class RadiusTransport final : public LoginTransport {
     const std::string port = std::to_string(params_.address.port);
     const auto found = co_await resolver.async_resolve(params_.address.host, port, asio::redirect_error(asio::use_awaitable, error));
     if (error) throw Error(ErrorKind::unavailable, "the host name of " + show(params_.address) + " does not resolve: " + error.message(), "correct the address, or the name service");
-    server_ = found.begin()->endpoint();
+    for (const auto& entry : found) servers_.push_back(entry.endpoint());
   }
 
   Task<Answer> attempt(LoginAttempt attempt) override {
@@ -73,13 +73,24 @@ class RadiusTransport final : public LoginTransport {
     return out;
   }
 
+  // At the first of the addresses of the server that does not refuse.
   Task<Answer> login(LoginAttempt attempt) {
+    Answer out = Answer::refused;
+    for (const udp::endpoint& server : servers_) {
+      auto asking = login_at(server, attempt);
+      out = co_await std::move(asking);
+      if (out != Answer::refused) break;
+    }
+    co_return out;
+  }
+
+  Task<Answer> login_at(udp::endpoint server, LoginAttempt attempt) {
     const auto executor = co_await asio::this_coro::executor;
     const RadiusAsk ask = ask_of(attempt);
     udp::socket socket(executor);
     boost::system::error_code error;
-    socket.open(server_.protocol(), error);
-    if (!error) socket.connect(server_, error);
+    socket.open(server.protocol(), error);
+    if (!error) socket.connect(server, error);
     throw_if_lacking(error);
     if (error) co_return Answer::refused;
     const std::string request = access_request(ask, params_.secret);
@@ -106,7 +117,7 @@ class RadiusTransport final : public LoginTransport {
 
   Clock& clock_;
   const RadiusParams params_;
-  udp::endpoint server_;
+  std::vector<udp::endpoint> servers_;
   std::uint8_t id_ = 0;
 };
 

@@ -38,7 +38,44 @@ Task<> limited(SimClock& clock, Deadlines& deadlines, Duration start, Duration t
   out.at = clock.now() - begin;
 }
 
+// Moves on by 10 us each time it is looked at.
+class MovesOn final : public Clock {
+ public:
+  TimePoint now() const override { return TimePoint(now_ += 10us); }
+  WallTime wall() const override { return {}; }
+  Task<> sleep_until(TimePoint when) override {
+    now_ = std::max(now_, when.time_since_epoch());
+    co_return;
+  }
+
+ private:
+  mutable Duration now_{};
+};
+
+Task<int> never_ends(bool& begun) {
+  begun = true;
+  const auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer timer(executor, asio::steady_timer::time_point::max());
+  co_await timer.async_wait(asio::use_awaitable);
+  co_return 1;
+}
+
 }  // namespace
+
+TEST_CASE("a deadline that passes while it is being entered ends the work before it begins, and the next one is watched", "[deadlines]") {
+  MovesOn clock;
+  asio::io_context io;
+  Deadlines deadlines(clock);
+  int ended = 0;
+  bool begun = false;
+  for (int i = 0; i < 3; ++i) {
+    const TimePoint when = clock.now() + 5us;
+    asio::co_spawn(io, deadlines.limit(when, never_ends(begun)), [&ended](std::exception_ptr error, std::optional<int> value) { ended += !error && !value; });
+  }
+  io.run_for(20s);
+  CHECK(ended == 3);
+  CHECK_FALSE(begun);
+}
 
 TEST_CASE("work that is done in time has its result, work that is not is cancelled at its deadline", "[deadlines]") {
   SimClock clock;

@@ -88,6 +88,10 @@ TEST_CASE("an answer without what is to be captured, or with something else than
   CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, R"({"name":"bob","in":true,"ann":1})"))).answer == Answer::broken);
   CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, R"({"name":"ann","in":"true"})"))).answer == Answer::broken);
   CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, "ann"))).answer == Answer::broken);
+  CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, R"({"in":true,"name":)" + std::string(20'000, '[') + std::string(20'000, ']') + "}"))).answer == Answer::broken);
+  // The session of before is not one that this answer gave.
+  const auto no_session = [](const HttpAsk& ask) { return ask.method == "POST" ? says(303, "", {{"Location", "/me?x=1"}}) : form_service(ask); };
+  CHECK(try_flow(flow_of(kForm), no_session).asked.size() == 2);
   CHECK(try_flow(flow_of(kForm), instead("/me?x=1", says(200, std::string(5000, '[')))).answer == Answer::broken);
 }
 
@@ -113,6 +117,9 @@ TEST_CASE("a redirect to elsewhere is not followed, and a captured line break do
     CHECK(tried.answer == Answer::broken);
     CHECK(tried.asked.size() == 2);
   }
+  CHECK(try_flow(flow_of(kForm), with_next("/me?x=1#/home")).answer == Answer::ok);  // the fragment stays with the client
+  // A wrong password that is let through to where nobody follows was not refused.
+  CHECK(try_flow(flow_of(kForm), with_next("https://evil.example/me"), Try::wrong).answer == Answer::broken);
   const Flow bearer = flow_of(Json::parse(R"([{"json": {"p": "{password}"}, "capture": {"token": "json:/token"}}, {"headers": {"Authorization": "Bearer {token}"}}])"));
   const Tried evil = try_flow(bearer, [](const HttpAsk&) { return says(200, R"({"token":"a\r\nX-Evil: 1"})"); });
   CHECK(evil.answer == Answer::broken);
@@ -163,6 +170,7 @@ TEST_CASE("mistakes in steps are said with their step", "[flow]") {
   CHECK(said(R"([{"form": {"p": "{password}"}, "url": "https://{user}.example/"}])").find("where its host is") != std::string::npos);
   CHECK(said(R"([{"form": {"p": "{password}"}, "url": "login"}])").starts_with("step 1: \"login\" is not a URL"));
   CHECK(said(R"([{"form": {"p": "{password}"}, "headers": {"A b": "x"}}])").starts_with("step 1: \"A b\" is not the name of a header"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "headers": {"cookie": "x"}}])").starts_with("step 1: cookies are kept"));
   CHECK(said(R"([{"form": {"p": "{password}"}, "check": {"active": true}}])").starts_with("step 1: \"active\" is not a JSON pointer"));
 }
 

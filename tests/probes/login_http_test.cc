@@ -131,6 +131,9 @@ TEST_CASE("steps take the place of the one POST, and what contradicts them is re
   CHECK(refusal({{"expired_token", "old"}}).find("not both") != std::string::npos);
   CHECK(refusal({{"expired_token", "old"}, {"expired_token_share", "1%"}}).find("no request that uses a token") != std::string::npos);
   CHECK(refusal({{"expired_token", "old"}, {"expired_token_share", "1%"}, {"session_url", "http://127.0.0.1:1/session"}}).empty());
+  Json needs_more = Json::parse(R"([{"form": {"p": "{password}"}, "capture": {"token": "json:/t", "id": "json:/id"}}, {"url": "/{id}", "headers": {"Authorization": "Bearer {token}"}}])");
+  CHECK(refusal({{"steps", needs_more}}).empty());
+  CHECK(refusal({{"steps", needs_more}, {"expired_token", "old"}, {"expired_token_share", "1%"}}).find("also needs {id}") != std::string::npos);
   CHECK(refusal({{"wrong_password_share", "60%"}, {"unknown_user_share", "50%"}}).find("more than all") != std::string::npos);
 }
 

@@ -100,6 +100,7 @@ TEST_CASE("every size has a limit", "[reply]") {
   CHECK(read_in_pieces(with("Content-Length: " + std::to_string(big.size() + 1) + "\r\n", big + "x"), 5000, false).state == State::bad);
   CHECK(read_in_pieces(with("", big + "x"), 5000, true).state == State::bad);
   CHECK(read_in_pieces(with("X: " + std::string(kMaxHeaderBytes, 'x') + "\r\n"), 5000, false).state == State::bad);
+  CHECK(read("HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", true).state == State::bad);
   CHECK(read_in_pieces("HTTP/1.1 200 " + std::string(2 * kMaxHeaderBytes, 'x'), 5000, false).state == State::bad);
   CHECK(read_in_pieces(with("Transfer-Encoding: chunked\r\n", "0;" + std::string(5000, 'x')), 5000, false).state == State::bad);
   std::string trailers = "0\r\n";

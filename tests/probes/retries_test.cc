@@ -1,5 +1,6 @@
 #include "probes/load/retries.h"
 
+#include "injector/base/error.h"
 #include "tests/probes/simulated_load.h"
 
 using namespace capsize;
@@ -110,6 +111,19 @@ TEST_CASE("a service that answers nobody gets every attempt that the policy has,
   load.timeout = 2300ms;
   const auto sooner = run_load(clock, load, [](const LoginAttempt&, TimePoint) { return Reply{Answer::ok, 1h}; });
   CHECK(sooner.value("attempts") == 2000);
+}
+
+TEST_CASE("attempts of a login that the tester could not finish sending are not the clients' storm", "[retries]") {
+  SimClock clock;
+  Load load;
+  load.retries = retries(RetryPolicy::fixed);
+  const auto seen = run_load(clock, load, [](const LoginAttempt& attempt, TimePoint now) {
+    if (attempt.user == "user1" && now != attempt.due) throw Error(ErrorKind::unavailable, "no descriptor is left", "allow more");
+    return Reply{attempt.user == "user1" ? Answer::refused : Answer::ok, 1ms};
+  });
+  REQUIRE(seen.ended);
+  CHECK(attempts(seen, "refused") == 0);
+  CHECK(seen.value("retry_amplification") == 1);
 }
 
 TEST_CASE("an attempt has its own deadline, and each of a login's attempts is due when the login was", "[retries]") {

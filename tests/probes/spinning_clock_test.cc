@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include "probes/load/spinning_clock.h"
 
 using namespace capsize;
@@ -51,4 +53,9 @@ TEST_CASE("what is due soon is not slept for at all, and what has passed returns
   CHECK_FALSE(clock.slept_until.has_value());
 }
 
-TEST_CASE("spinning is worth it only as long as it stays a fraction of a core", "[spinning]") { CHECK_FALSE(worth_spinning(50'000)); }
+TEST_CASE("spinning is worth it only as long as it stays a fraction of a core", "[spinning]") {
+  CHECK_FALSE(worth_spinning(50'000));
+  cpu_set_t cores;
+  REQUIRE(::sched_getaffinity(0, sizeof cores, &cores) == 0);
+  CHECK(worth_spinning(1000) == (CPU_COUNT(&cores) > 1));
+}
