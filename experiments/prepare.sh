@@ -3,11 +3,11 @@
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" | { [ -t 1 ] && cat || sed 's/\x1b\[[0-9;]*m//g'; }; }
 
-build_packages=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libfmt-dev libssl-dev libcli11-dev libnl-3-dev libpq-dev libsqlite3-dev libjs-dygraphs)
+build_packages=(clang-16 cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libfmt-dev libssl-dev libcli11-dev libnl-3-dev libpq-dev libsqlite3-dev libjs-dygraphs)
 lab_packages=(haproxy postgresql)
 vm_packages=(qemu-system-x86 linux-image-cloud-amd64 busybox-static cpio kmod nftables iproute2 iptables)  # a machine with netem, for tests
 far_packages=(openssh-client openssh-server podman crun runc)  # other machines and containers, for tests; runc takes cgroups in hybrid mode
-sanitizer_packages=(clang-16 libclang-rt-16-dev)  # the compiler of the dev preset
+sanitizer_packages=(libclang-rt-16-dev)
 login_packages=(nginx-light slapd freeradius)  # real servers to log in at, for tests
 test_packages=(catch2 python3 python3-jsonschema chromium strace procps socat ipset libfaketime prometheus prometheus-alertmanager "${sanitizer_packages[@]}" "${vm_packages[@]}" "${far_packages[@]}" "${login_packages[@]}")
 
