@@ -52,7 +52,7 @@ void starve_and_restore(int threads) {
   CHECK(control.until([&] { return share_of(control.look(plan.observe)) > 0.22; }));
 
   const Applied applied = control.apply(plan.steps[0].apply);
-  CHECK(folder_of(kCpu, target.pid()) == applied.detail["cgroup"]);
+  CHECK(folder_of(kCpu, target.pid()) == applied.detail["cgroup"].get<std::string>());
   check_gets_a_fifth(control, plan);
   const Effect effect = find_fault("process.cpu")->effect(plan, before, control.look(plan.observe));
   INFO(effect.because);
@@ -141,7 +141,7 @@ void move_children_back() {
   shared->word = 2;
   REQUIRE(control.until([&] { return shared->made > 0; }));
   const int child = static_cast<int>(shared->made);
-  CHECK(folder_of(kCpu, child) == applied.detail["cgroup"]);
+  CHECK(folder_of(kCpu, child) == applied.detail["cgroup"].get<std::string>());
   CHECK(control.undo(plan.steps[0].undo).state == UndoState::undone);
   CHECK(folder_of(kCpu, target.pid()) == home);
   CHECK(folder_of(kCpu, child) == home);
