@@ -87,7 +87,7 @@ class Bench {
 
 }  // namespace
 
-TEST_CASE("a second run on a target that is held ends with 69 and says by whom; each run leaves its files, its word and its line", "[nightly][beside]") {
+TEST_CASE("a second run on a target that is held ends with 69 and says by whom; each run leaves its files, its word and its line", "[nightly]") {
   const Bench bench;
   const std::string playbook = bench.playbook("night", "60s");
   auto words = bench.words("first", playbook);
@@ -130,7 +130,7 @@ TEST_CASE("a second run on a target that is held ends with 69 and says by whom; 
   CHECK(history[0].at("changes")[0].at("text") == "outcome: aborted, now held (better)");
 }
 
-TEST_CASE("a webhook that refuses or hangs, a history that is held and a folder that is gone are warnings: the verdict stands", "[nightly][beside]") {
+TEST_CASE("a webhook that refuses or hangs, a history that is held and a folder that is gone are warnings: the verdict stands", "[nightly]") {
   const Bench bench;
   const std::string playbook = bench.playbook("night", "1s");
   const Ran refused = run_capsize(bench.words("refused", playbook, "/refuses"), bench.folder.path());
