@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "experiments/power.h"
+#include "experiments/recovery.h"
 #include "injector/base/error.h"
 
 namespace capsize {
@@ -56,6 +57,13 @@ std::string resolution_text(Comparison comparison, double limit, const Measured&
   const auto size = ratio_resolution(wants_much(comparison), limit, measured.samples);
   if (!size) return fmt::format(": {} are too few for any answer about {}", measured.samples, show_value(measured.kind, limit));
   return fmt::format(": with {} samples a {} below {:.2g} % cannot be told from none", measured.samples, wants_much(comparison) ? "drop" : "rise", *size * 100);
+}
+
+// Another probe, as one that asks an alert once a minute, may lag behind: what it has not seen yet says nothing of the recovery.
+bool recovery_needs(const Playbook& playbook, const std::string& probe, const ProbeUse& use) {
+  const ProbeType* type = find_probe(use.probe);
+  if (type != nullptr && find_measure(*type, kBacklogMeasure) != nullptr) return true;
+  return std::any_of(playbook.steady_state.begin(), playbook.steady_state.end(), [&](const Expectation& expectation) { return expectation.probe == probe; });
 }
 
 Holds worse(Holds a, Holds b) {
@@ -117,6 +125,10 @@ void Evidence::add(const Json& event) {
     if (fault != in_place_.end() && fault->second.to < 0) fault->second.to = event.value("t", 0.0);
   } else if (kind == "undone") {
     if (event.value("ok", false)) undone_at_ = event.value("t", 0.0);
+  } else if (kind == "seal") {
+    sealed_ = true;
+  } else if (kind == "opened") {
+    opened_ = true;
   } else if (kind == "window") {
     const std::string probe = event.value("probe", "");
     auto& owned = owned_[probe];
@@ -173,7 +185,9 @@ std::optional<double> Evidence::undone_at(std::optional<std::size_t> fault) cons
 
 double Evidence::complete_until() const {
   double until = last_;
-  for (const auto& [name, use] : playbook_.probes) until = std::min(until, complete_until(name));
+  for (const auto& [name, use] : playbook_.probes) {
+    if (recovery_needs(playbook_, name, use)) until = std::min(until, complete_until(name));
+  }
   return until;
 }
 

@@ -44,8 +44,9 @@ class Evidence {
   std::optional<double> injected_at(std::optional<std::size_t> fault) const;
   std::optional<double> undone_at(std::optional<std::size_t> fault) const;
   double last() const { return last_; }
+  bool untold() const { return sealed_ && !opened_; }  // what was injected is not in it: sealed, and (so far) never told
 
-  // Up to where every probe has handed over complete windows.
+  // Up to where every probe that recovery is judged by (of a steady state's expectation, or with a backlog) has handed over complete windows.
   double complete_until() const;
   double complete_until(const std::string& probe) const;  // up to where this one has
 
@@ -78,6 +79,8 @@ class Evidence {
   std::map<std::string, double> phases_;  // name -> when it began
   std::map<std::size_t, Stretch> in_place_;  // by fault: from the end of its injection to the beginning of its undo
   std::optional<double> undone_at_;
+  bool sealed_ = false;
+  bool opened_ = false;
   double last_ = 0;
 };
 

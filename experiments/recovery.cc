@@ -112,6 +112,12 @@ std::optional<Recovery> find_recovery(const Evidence& evidence) {
     longer = whole.too_few ? at + 2 * kSlice : 0;  // a second more: looking oftener tells no more
     if (!whole.too_few) candidate += kStep;
   }
+  // It could still have come back in time, had somebody looked on.
+  const double needed = std::max(candidate + settle, longer);
+  if (!recovery.too_few && end + 1e-9 < needed && needed < *undone + seconds(evidence.playbook().timing.recovery) + 1e-9) {
+    recovery.too_few = true;
+    recovery.because += "; nobody looked after that for long enough to see it come back";
+  }
   return recovery;
 }
 

@@ -66,3 +66,38 @@ TEST_CASE("a quantile of the steady state wants enough logins too, what is merel
   const Playbook counted = made_playbook(steady({{"measure", "login.wrongly_accepted"}, {"at_most", 0}}));
   CHECK(recovery_of(counted, 10, [](double) { return Truth{}; }).recovered);
 }
+
+TEST_CASE("a probe that looks once a minute, and that recovery is not judged by, keeps nobody from seeing it", "[recovery]") {
+  Json changes = steady(kSuccess);
+  changes["probes"]["alarm"] = {{"probe", "alert.fired"}, {"prometheus", "http://p:9090"}, {"alert", "Skew"}, {"every", "1m"}};
+  const Playbook playbook = made_playbook(changes);
+  Evidence evidence(playbook);
+  Rng rng(1);
+  evidence.add({{"t", 10.0}, {"event", "window"}, {"probe", "alarm"}, {"window", {{"from", 10.0}, {"to", 10.0}, {"state", "silent"}}}});
+  evidence.add({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
+  phase(evidence, 20, "recovery");
+  add_load(evidence, "login", 20, 60, 100, [](double) { return Truth{}; }, rng);
+  CHECK(evidence.complete_until() == 60);
+  CHECK(find_recovery(evidence)->recovered);
+}
+
+TEST_CASE("where nobody looked for long enough after the undo, that it did not come back is not said", "[recovery]") {
+  const Playbook playbook = made_playbook(steady(kSuccess));  // 30 s of recovery, `settle` 5 s
+  const auto watched = [&](double until, const std::function<Truth(double t)>& truth) {
+    Evidence evidence(playbook);
+    Rng rng(1);
+    evidence.add({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
+    phase(evidence, 20, "recovery");
+    if (until > 20) add_load(evidence, "login", 20, until, 100, truth, rng);
+    return find_recovery(evidence).value();
+  };
+  for (const double until : {20.0, 20.5, 23.0}) {
+    const Recovery early = watched(until, [](double) { return Truth{}; });
+    INFO(until << ": " << early.because);
+    CHECK_FALSE(early.recovered);
+    CHECK(early.too_few);
+    CHECK(early.because.find("nobody looked after that for long enough") != std::string::npos);
+  }
+  CHECK(watched(30, [](double) { return Truth{0}; }).too_few);         // there was time left to come back
+  CHECK_FALSE(watched(48, [](double) { return Truth{0}; }).too_few);  // there was none
+}
