@@ -29,7 +29,8 @@ Subject subject_of(const Evidence& evidence, const std::string& probe) {
   const auto use = evidence.playbook().probes.find(probe);
   CAPSIZE_CHECK(use != evidence.playbook().probes.end());
   const Json& params = use->second.params;
-  return {params.value("alert", probe), params.value(params.contains("prometheus") ? "prometheus" : "alertmanager", "")};
+  const Playbook& playbook = evidence.playbook();  // an address may have a secret in it
+  return {playbook.redact(params.value("alert", probe)), playbook.redact(params.value(params.contains("prometheus") ? "prometheus" : "alertmanager", ""))};
 }
 
 const Window* last_before(const std::vector<const Window*>& windows, double moment) {
@@ -59,6 +60,7 @@ void judge_silence(AlertTime& out, const Evidence& evidence, const std::vector<c
     out.doubt = "whether it was silent before the fault is not known: " + why(before);
   } else {
     out.silent_before = true;
+    if (alert_state(*before) == AlertState::pending) out.doubt = "it was pending already when this fault began, and may have fired without it";
   }
 }
 
@@ -85,6 +87,7 @@ std::string what_was_seen(const AlertTime& time, const Subject& subject, Measure
   if (time.seconds && fault) out = fmt::format("{} fired {} after the fault", subject.alert, seconds_text(*time.seconds));
   else if (time.seconds) out = *time.seconds == 0 ? fmt::format("{} was gone before the fault was", subject.alert) : fmt::format("{} was gone {} after the undo", subject.alert, seconds_text(*time.seconds));
   else if (!fault) out = fmt::format("{} was not seen gone within {} of the undo", subject.alert, seconds_text(time.watched));
+  else if (time.watched == 0) out = fmt::format("whether {} fired is not known: nobody looked after the fault{}", subject.alert, seen);
   else if (time.not_before < time.watched) out = fmt::format("{} was not seen firing within {} of the fault{}", subject.alert, seconds_text(time.watched), seen);
   else out = fmt::format("{} did not fire within {} of the fault{}", subject.alert, seconds_text(time.watched), seen);
   return time.doubt.empty() ? out : fmt::format("{}; {}", out, time.doubt);
@@ -140,6 +143,7 @@ AlertTime time_to_detect(const Evidence& evidence, const std::string& probe, std
     if (fires(state)) {
       out.seconds = to_of(window) - *out.moment;
       out.seen.clear();
+      if (from_of(window) < *out.moment && out.doubt.empty()) out.doubt = "the look that saw it firing was begun before the fault was in place";
       break;
     }
     if (from_of(window) < *out.moment) continue;
@@ -188,7 +192,7 @@ Finding hold_since(const Evidence& evidence, const Expectation& expectation, boo
   if (without_faults) return hold_undisturbed(evidence, expectation, std::move(finding));
   const AlertTime time = time_of(evidence, expectation);
   if (!time.moment) {
-    finding.because = expectation.of == MeasureOf::since_fault ? "the fault was never injected" : "the fault was not verified gone";
+    finding.because = evidence.untold() ? "what was injected was sealed, and never told" : expectation.of == MeasureOf::since_fault ? "the fault was never injected" : "the fault was not verified gone";
     return finding;
   }
   finding.holds = Holds::yes;
@@ -229,7 +233,7 @@ Json alerts_json(const Evidence& evidence) {
     const bool detected = detect.seconds && !detect.always;
     Json line = {{"probe", name}, {"alert", subject.alert}, {"server", subject.server}};
     line["silent_before"] = detect.silent_before ? Json(*detect.silent_before) : Json(nullptr);
-    line["detected"] = detect.always || (detect.doubt.empty() && (detected || detect.gap.empty())) ? Json(detected) : Json(nullptr);
+    line["detected"] = detect.always || (detect.doubt.empty() && (detected || (detect.gap.empty() && detect.watched > 0))) ? Json(detected) : Json(nullptr);
     line["time_to_detect"] = detected ? Json(*detect.seconds) : Json(nullptr);
     line["time_to_clear"] = detected && clear.seconds && clear.doubt.empty() ? Json(*clear.seconds) : Json(nullptr);
     line["because"] = what_was_seen(detect, subject, MeasureOf::since_fault);

@@ -128,7 +128,7 @@ class Runner {
       context.clock = world_.clock;
       context.rng = rng.stream(name);
       context.start = timeline_.start();
-      context.emit = [this, probe = name](Window window) { record("window", {{"probe", probe}, {"window", std::move(window)}}); };
+      context.emit = [this, probe = name](Window window) { on_window(probe, std::move(window)); };
       context.transport = world_.transport;
       context.documents = world_.documents;
       probes_.push_back(type->make(std::move(context)));
@@ -140,6 +140,15 @@ class Runner {
         if (problem) note_error(problem);
       });
     }
+  }
+
+  // What a probe says in words may repeat an address, with a secret in it.
+  void on_window(const std::string& probe, Window window) {
+    for (const char* words : {"gap", "because"}) {
+      const auto found = window.find(words);
+      if (found != window.end() && found->is_string()) *found = playbook_.redact(found->get<std::string>());
+    }
+    record("window", {{"probe", probe}, {"window", std::move(window)}});
   }
 
   // An error of ours or of the world: it stops the run; the undo goes on.
@@ -290,6 +299,7 @@ class Runner {
   // Never stoppable: the stop source is not asked from here on.
   Task<> revert() {
     if (stop_.requested()) record_stop();
+    steps_.no_more();
     bool touched = false;
     for (const ActiveFault& fault : faults_) touched = touched || fault.state != FaultState::waiting;
     if (touched) record("phase", {{"phase", "revert"}});

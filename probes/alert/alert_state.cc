@@ -67,14 +67,14 @@ Json read_rules(const Json& answer, const std::string& alert, const AlertLabels&
       else if (health != "ok") evaluated = false;
       for (const Json& one : rule.at("alerts")) {
         if (!has_labels(one.at("labels"), labels)) continue;
-        if (one.at("state") == "firing") firing = true;
+        if (one.at("state") == "firing") firing = firing || health != "err";  // what a rule that fails last said is old
         else pending = true;
       }
     }
   }
   if (!known) return state(AlertState::no_rule, "there is no alert rule of this name");
+  if (firing) return state(AlertState::firing);  // another rule of the same name may be broken: somebody is told
   if (!error.empty()) return state(AlertState::broken, "its rule cannot be evaluated: " + error);
-  if (firing) return state(AlertState::firing);
   if (!evaluated) return {{"gap", "the rule of the alert has not been evaluated yet"}};
   return state(pending ? AlertState::pending : AlertState::silent);
 }

@@ -2,18 +2,29 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+
 #include "injector/base/error.h"
 #include "injector/base/within.h"
-#include "probes/http/connection.h"
 
 namespace capsize {
 namespace {
 
 namespace http = boost::beast::http;
 
+// A resolver cannot be cancelled: it works beside the look that began it, and outlives it where the name service hangs.
+struct Resolving {
+  explicit Resolving(const asio::any_io_executor& executor) : ended(executor, asio::steady_timer::time_point::max()) {}
+  std::shared_ptr<const Origin> origin;
+  std::exception_ptr error;
+  bool done = false;
+  asio::steady_timer ended;  // cancelled when done
+};
+
 class HttpSource final : public DocumentSource {
  public:
-  HttpSource(Clock& clock, DocumentOptions options) : clock_(clock), options_(std::move(options)) {}
+  HttpSource(Clock& clock, DocumentOptions options, ResolveOrigin resolve) : clock_(clock), options_(std::move(options)), resolve_(std::move(resolve)) {}
 
   Task<Document> get(std::string target) override {
     Document out;
@@ -29,12 +40,38 @@ class HttpSource final : public DocumentSource {
   }
 
  private:
+  void begin_to_resolve(const asio::any_io_executor& executor) {
+    resolving_ = std::make_shared<Resolving>(executor);
+    auto work = resolve_(options_.server, TlsOptions{options_.verify, options_.ca_file.value_or("")});
+    asio::co_spawn(executor, std::move(work), [state = resolving_](std::exception_ptr error, std::shared_ptr<const Origin> origin) {
+      state->error = error;
+      state->origin = std::move(origin);
+      state->done = true;
+      state->ended.cancel();
+    });
+  }
+
+  Task<std::shared_ptr<const Origin>> origin() {
+    const auto executor = co_await asio::this_coro::executor;
+    if (!resolving_) begin_to_resolve(executor);
+    const auto state = resolving_;
+    if (!state->done) {
+      boost::system::error_code ignored;
+      co_await state->ended.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    if (!state->done) throw boost::system::system_error(asio::error::operation_aborted);  // the look is over; a later one has its answer
+    if (state->error) {
+      resolving_.reset();  // the next look asks again
+      std::rethrow_exception(state->error);
+    }
+    const auto own = std::make_shared<Origin>(*state->origin);
+    own->max_body = kMaxDocumentBytes;
+    co_return own;
+  }
+
   Task<Document> exchange(std::string target) {
     const auto executor = co_await asio::this_coro::executor;
-    const TlsOptions tls{options_.verify, options_.ca_file.value_or("")};
-    const auto resolved = co_await resolve_origin(options_.server, tls);
-    const auto origin = std::make_shared<Origin>(*resolved);
-    origin->max_body = kMaxDocumentBytes;
+    const auto origin = co_await this->origin();
     Connection connection(executor, origin);
     Document out;
     const auto connected = co_await connection.connect();
@@ -67,10 +104,14 @@ class HttpSource final : public DocumentSource {
 
   Clock& clock_;
   const DocumentOptions options_;
+  const ResolveOrigin resolve_;
+  std::shared_ptr<Resolving> resolving_;
 };
 
 }  // namespace
 
-std::unique_ptr<DocumentSource> make_document_source(Clock& clock, DocumentOptions options) { return std::make_unique<HttpSource>(clock, std::move(options)); }
+std::unique_ptr<DocumentSource> make_document_source(Clock& clock, DocumentOptions options, ResolveOrigin resolve) {
+  return std::make_unique<HttpSource>(clock, std::move(options), std::move(resolve));
+}
 
 }  // namespace capsize

@@ -1,12 +1,14 @@
 // Asks one HTTP server for documents, each over a connection of its own: what the probes of monitoring stand on. Nothing here throws for
 // what the other side does: that there was no answer is an answer. The seam where tests put a script.
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "injector/base/clock.h"
 #include "injector/base/task.h"
+#include "probes/http/connection.h"
 #include "probes/http/url.h"
 
 namespace capsize {
@@ -34,7 +36,10 @@ struct DocumentOptions {
   std::optional<std::string> token;  // sent as "Authorization: Bearer"
 };
 
-// Thread: the executor get() runs on.
-std::unique_ptr<DocumentSource> make_document_source(Clock& clock, DocumentOptions options);
+using ResolveOrigin = std::function<Task<std::shared_ptr<const Origin>>(Url url, TlsOptions tls)>;
+
+// The server's name is resolved, and its CA file read, by the first get() that gets an answer to that: from then on the name service is no
+// part of a look. One that hangs holds no look for longer than its timeout. Thread: the executor get() runs on.
+std::unique_ptr<DocumentSource> make_document_source(Clock& clock, DocumentOptions options, ResolveOrigin resolve = resolve_origin);
 
 }  // namespace capsize

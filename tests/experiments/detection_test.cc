@@ -105,7 +105,8 @@ TEST_CASE("a missing answer is never a good verdict, nor a bad one where it migh
                     {"sssssssss?" "fffff", Holds::unknown, "whether it was silent before the fault is not known: Prometheus at"},
                     {std::string(10, 'n') + "fffff", Holds::unknown, "whether it was silent before the fault is not known: there is no alert rule"},
                     {kSilent + "ss", Holds::unknown, "it cannot be told"},                          // the run ended too soon
-                    {kSilent, Holds::unknown, "the fault was never injected"}});
+                    {kSilent, Holds::unknown, "the fault was never injected"},
+                    {"sssssssssp" "ff", Holds::unknown, "it was pending already when this fault began, and may have fired without it"}});
   // What was seen outweighs what was not.
   check(detects(), {{kSilent + "??f", Holds::yes, "fired 2.50 s after"}, {kSilent + "ssss?ff", Holds::no, "fired 5.50 s after"}, {"sss?ssssss" "f", Holds::yes, "fired 500 ms after"}});
 }
@@ -154,6 +155,40 @@ TEST_CASE("the verdict has a line for each alert, expected or not", "[alert]") {
   CHECK(line(std::string(25, 'f'))["detected"] == false);
   CHECK(line(std::string(25, '?'))["detected"] == nullptr);
   CHECK(line(kSilent + "s?ssssssss")["detected"] == nullptr);
+  CHECK(line("sssssssssp" "ff")["detected"] == nullptr);
+}
+
+TEST_CASE("a look that was begun before the fault proves nothing of it, and no look at all is not \"not detected\"", "[alert]") {
+  const Playbook playbook = detects();
+  const auto with_last_look = [&](const Json& last) {
+    Evidence evidence(playbook);
+    for (const Json& event : events(kSilent)) {
+      if (event["event"] != "phase" || event["phase"] != "end") evidence.add(event);
+    }
+    phase(evidence, 10, "fault");
+    evidence.add({{"t", 10.0}, {"event", "injected"}, {"fault", 0}});
+    if (last.is_object()) evidence.add({{"t", last["to"]}, {"event", "window"}, {"probe", "alarm"}, {"window", last}});
+    return std::pair(hold_since(evidence, playbook.hypothesis.at(0), false), alerts_json(evidence).at(0));
+  };
+  const auto [begun, begun_line] = with_last_look({{"from", 9.9}, {"to", 10.2}, {"state", "firing"}});
+  CHECK(begun.holds == Holds::unknown);
+  CHECK(says(begun, "the look that saw it firing was begun before the fault was in place"));
+  CHECK(begun_line["detected"] == nullptr);
+  CHECK(with_last_look({{"from", 10.0}, {"to", 10.2}, {"state", "firing"}}).first.holds == Holds::yes);
+  const auto [nobody, nobody_line] = with_last_look(nullptr);
+  CHECK(nobody.holds == Holds::unknown);
+  CHECK(nobody_line["detected"] == nullptr);
+  CHECK(nobody_line["because"] == "whether Skew fired is not known: nobody looked after the fault");
+}
+
+TEST_CASE("a secret in the address of a monitoring server is in no finding", "[alert]") {
+  Playbook playbook = detects();
+  playbook.secrets = {"p:9090"};
+  Evidence evidence(playbook);
+  for (const Json& event : events(std::string(25, 'n'))) evidence.add(event);
+  const std::string told = hold_since(evidence, playbook.hypothesis.at(0), false).because + alerts_json(evidence).dump();
+  CHECK(told.find("p:9090") == std::string::npos);
+  CHECK(told.find("asked of http://***") != std::string::npos);
 }
 
 TEST_CASE("it is worth watching on while an alert may still fire, or go, in time", "[alert]") {

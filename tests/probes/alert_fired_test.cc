@@ -41,6 +41,14 @@ TEST_CASE("what Prometheus says of a rule: firing, pending, silent, not there, n
   CHECK(state(rules({rule("Skew", {instance("firing")}, "err")})) == Json({{"state", "broken"}, {"because", "its rule cannot be evaluated: found duplicate series"}}));
 }
 
+TEST_CASE("of two rules of one name a healthy one that fires is heard, whatever ails the other", "[alert]") {
+  const auto state = [](const Json& answer) { return read_rules(answer, "Skew", kAny).at("state"); };
+  CHECK(state(rules({rule("Skew", {}, "err"), rule("Skew", {instance("firing")})})) == "firing");
+  CHECK(state(rules({rule("Skew", {instance("firing")}), rule("Skew", {}, "err")})) == "firing");
+  CHECK(state(rules({rule("Skew", {instance("firing")}, "err"), rule("Skew", {})})) == "broken");
+  CHECK(state(rules({rule("Skew", {instance("pending")}), rule("Skew", {}, "err")})) == "broken");
+}
+
 TEST_CASE("what an Alertmanager says: active fires, silenced reaches nobody, unprocessed is pending, an empty list is silent", "[alert]") {
   const auto state = [](Json answer) { return read_alerts(answer, "Skew", kAny); };
   CHECK(state(Json::array()) == Json({{"state", "silent"}}));

@@ -126,3 +126,32 @@ TEST_CASE("without a Prometheus favourite-server is what it was, and says what w
   CHECK(result.verdict["left_out"] == Json::array({{{"probe", "alarm"}, {"expectations", 2}}}));
   CHECK(!result.verdict.contains("alerts"));
 }
+
+TEST_CASE("an alert that is asked for once a minute does not make a system that came back unrecovered", "[sim][alert]") {
+  Json json = Json::parse(file_text(std::filesystem::path(CAPSIZE_SOURCE_DIR) / "experiments/playbooks/favourite-server.json"), nullptr, true, true);
+  json["probes"]["alarm"]["every"] = "1m";
+  LoginWorld world("hardened");
+  Monitoring monitoring(world);
+  const auto result = world.run(world.playbook(json.dump(), {{"prometheus", "http://127.0.0.1:9090"}}));
+  INFO(result.verdict.dump(1));
+  CHECK(result.verdict["recovery"]["recovered"] == true);
+  CHECK(result.verdict["outcome"] == "inconclusive");  // whether it fired in time nobody saw
+}
+
+TEST_CASE("a secret in the address of a monitoring server is not in the record, whatever went wrong with it", "[sim][alert]") {
+  LoginWorld world("hardened");
+  Monitoring monitoring(world);
+  monitoring.down = true;
+  Playbook playbook = world.playbook(file_text(std::filesystem::path(CAPSIZE_SOURCE_DIR) / "experiments/playbooks/favourite-server.json"), {{"prometheus", "http://127.0.0.1:9090/s3cret"}});
+  playbook.secrets = {"s3cret"};
+  const auto result = world.run(playbook);
+  int gaps = 0;
+  for (const Json& event : result.events) {
+    if (event["event"] != "window" || !event["window"].contains("gap")) continue;
+    ++gaps;
+    CHECK(event["window"]["gap"].get<std::string>().find("s3cret") == std::string::npos);
+    CHECK(event["window"]["gap"].get<std::string>().find("/***") != std::string::npos);
+  }
+  CHECK(gaps > 0);
+  CHECK(result.verdict.dump().find("s3cret") == std::string::npos);
+}
