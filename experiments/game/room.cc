@@ -16,6 +16,14 @@ std::string trimmed(const std::string& text) {
   return text.substr(first, text.find_last_not_of(" \t\r\n") + 1 - first);
 }
 
+// At most so many bytes, and no half of a character at the end.
+std::string cut(std::string text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  for (int back = 0; back < 3 && (static_cast<unsigned char>(text[bytes]) & 0xC0u) == 0x80u; ++back) --bytes;
+  text.resize(bytes);
+  return text;
+}
+
 }  // namespace
 
 RoomSteps::RoomSteps(const Playbook& playbook, std::vector<ScriptedAnswer> script, Room* room, Clock& clock, Record record)
@@ -33,6 +41,7 @@ RoomSteps::~RoomSteps() {
 }
 
 void RoomSteps::phase_begins(Span phase, const asio::any_io_executor& executor) {
+  no_more();
   for (std::size_t i = 0; i < playing_.size(); ++i) {
     Playing& playing = *playing_[i];
     if (playing.step->during != phase) continue;
@@ -119,7 +128,8 @@ void RoomSteps::on_line(const std::string& line) {
   else record_("note", Json{{"text", kept(text)}, {"from", "room"}});
 }
 
-std::string RoomSteps::kept(const std::string& text) const { return playbook_.redact(text.substr(0, kMaxAnswerBytes)); }
+// Cut when nothing of a secret is left in it.
+std::string RoomSteps::kept(const std::string& text) const { return cut(playbook_.redact(text), kMaxAnswerBytes); }
 
 void RoomSteps::no_more() {
   for (const auto& playing : playing_) {

@@ -39,9 +39,9 @@ class RoomSteps {
   RoomSteps(const RoomSteps&) = delete;
   RoomSteps& operator=(const RoomSteps&) = delete;
 
-  // Its steps begin to count. Returns at once.
+  // Its steps begin to count, and what the phase before it has not asked yet is never asked. Returns at once.
   void phase_begins(Span phase, const asio::any_io_executor& executor);
-  // The run was stopped: what has not been asked yet is never asked.
+  // The phase is over, or the run was stopped: what has not been asked yet is never asked.
   void no_more();
   // Closes every question. When it returns nothing of this runs any more. Takes no time.
   Task<> end();
