@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "experiments/aftermath.h"
 #include "experiments/detection.h"
 #include "experiments/game/score.h"
+#include "experiments/game/sealed.h"
 #include "experiments/recovery.h"
 #include "experiments/suspects.h"
 #include "injector/base/error.h"
@@ -19,9 +21,11 @@ struct Run {
   Evidence evidence;
   Json head = Json::object();
   std::vector<Json> planned, effects, undos;  // by fault: the last event of each kind (undos: one a step)
+  std::vector<std::set<std::string>> undone_steps;  // by fault, of which there is an undo
   std::vector<Json> residue;
   std::optional<Json> stop;
   bool without_faults = false;
+  bool reverted = false;  // every undo is recorded
 };
 
 Json& at_index(std::vector<Json>& all, const Json& event) {
@@ -36,6 +40,8 @@ void note_undo(Run& run, const Json& event) {
   const auto rank = [](const std::string& state) { return std::find(kOrder.begin(), kOrder.end(), state) - kOrder.begin(); };
   const std::string state = event.value("state", "failed");
   Json& known = at_index(run.undos, event);
+  if (run.undone_steps.size() < run.undos.size()) run.undone_steps.resize(run.undos.size());
+  run.undone_steps[event.value("fault", std::size_t{0})].insert(event.value("step", ""));
   if (known.is_null() || rank(state) > rank(known.value("state", ""))) known = event;
   if (state != "refused" && state != "failed") return;
   Json entry;
@@ -54,6 +60,7 @@ void read(Run& run, const std::vector<Json>& events) {
     else if (kind == "effect") at_index(run.effects, event) = event.at("effect");
     else if (kind == "undo") note_undo(run, event);
     else if (kind == "stop" && !run.stop) run.stop = event;
+    else if (kind == "undone" || kind == "end") run.reverted = true;
   }
 }
 
@@ -63,6 +70,34 @@ Json phases_json(const Run& run) {
     if (const auto stretch = run.evidence.span(span)) out[std::string(to_string(span))] = {{"from", stretch->from}, {"to", stretch->to}};
   }
   return out;
+}
+
+constexpr const char* kSealed = "the run was sealed, and ended before it told what it had done";
+
+// Whether the record ends while this fault was, or may have been, in place: its runner was killed.
+bool ends_within(const Playbook& playbook, const Run& run, std::size_t index) {
+  const auto phase = run.evidence.span(Span::fault);
+  if (!phase || run.reverted) return false;
+  const bool begun = run.evidence.injected_at(index) || run.evidence.last() >= phase->from + seconds(playbook.faults[index].at);
+  const Json* planned = index < run.planned.size() && run.planned[index].is_object() ? &run.planned[index] : nullptr;
+  const std::size_t steps = planned != nullptr && planned->contains("steps") ? planned->at("steps").size() : 1;
+  return begun && (index >= run.undone_steps.size() || run.undone_steps[index].size() < std::max<std::size_t>(1, steps));
+}
+
+Json effect_json(const Run& run, std::size_t index) {
+  if (index < run.effects.size() && run.effects[index].is_object()) return run.effects[index];
+  Json out = {{"intended", nullptr}, {"measured", nullptr}, {"bites", false}, {"because", "it was never injected"}};
+  if (run.evidence.untold()) out["bites"] = nullptr, out["because"] = kSealed;
+  else if (run.evidence.injected_at(index)) out["bites"] = nullptr, out["because"] = "the run ended before its effect was measured";
+  return out;
+}
+
+std::string undo_state(const Playbook& playbook, const Run& run, std::size_t index) {
+  const std::string known = index < run.undos.size() && run.undos[index].is_object() ? run.undos[index].value("state", "failed") : "";
+  if (known == "refused" || known == "failed") return known;
+  if (ends_within(playbook, run, index)) return "unknown";
+  if (run.evidence.untold() && run.evidence.span(Span::fault)) return run.evidence.undone_at() ? "undone" : "unknown";
+  return known.empty() ? "nothing_to_undo" : known;
 }
 
 Json faults_json(const Playbook& playbook, const Run& run) {
@@ -76,8 +111,8 @@ Json faults_json(const Playbook& playbook, const Run& run) {
         if (run.planned[i].contains(key)) one[key] = run.planned[i][key];
       }
     }
-    one["effect"] = i < run.effects.size() && run.effects[i].is_object() ? run.effects[i] : Json{{"intended", nullptr}, {"measured", nullptr}, {"bites", false}, {"because", "it was never injected"}};
-    one["undo"] = i < run.undos.size() && run.undos[i].is_object() ? run.undos[i].value("state", "failed") : "nothing_to_undo";
+    one["effect"] = effect_json(run, i);
+    one["undo"] = undo_state(playbook, run, i);
     out.push_back(std::move(one));
   }
   return out;
@@ -95,7 +130,7 @@ std::vector<Finding> hypothesis_findings(const Playbook& playbook, const Run& ru
         finding.holds = Holds::yes;
         finding.because = "no fault was injected: there was nothing to recover from";
       } else if (!recovery) {
-        finding.because = "the recovery was not watched: the run ended before it";
+        finding.because = run.evidence.untold() ? kSealed : "the recovery was not watched: the run ended before it";
       } else {
         const Bound& bound = expectation.bounds.front();
         const bool in_time = recovery->recovered && recovery->seconds <= bound.value;
@@ -171,9 +206,12 @@ std::optional<Decision> not_a_fair_run(const Playbook& playbook, const Run& run,
     if (kind == "not_steady") return Decision{Outcome::inconclusive, because};
     return Decision{Outcome::invalid, because};
   }
+  for (const Json& fault : faults) {
+    if (fault["undo"] == "unknown") return Decision{Outcome::invalid, "the record ends before the faults were verified gone: ask `capsize status` what is left of them"};
+  }
   if (const auto problem = tester_problem(playbook, run.evidence)) return Decision{Outcome::invalid, *problem};
   for (const Json& fault : faults) {
-    if (!fault["effect"].value("bites", false)) return Decision{Outcome::invalid, fmt::format("{} did not bite: {}", fault.value("fault", ""), fault["effect"].value("because", ""))};
+    if (fault["effect"]["bites"] != true) return Decision{Outcome::invalid, fmt::format("{} did not bite: {}", fault.value("fault", ""), fault["effect"].value("because", ""))};
   }
   for (const Finding& finding : gate) {
     if (finding.holds != Holds::yes) return Decision{Outcome::inconclusive, "the baseline was not steady: " + finding.because};
@@ -184,6 +222,7 @@ std::optional<Decision> not_a_fair_run(const Playbook& playbook, const Run& run,
 Decision decide(const Playbook& playbook, const Run& run, const Json& faults, const std::vector<Finding>& gate, const std::vector<Finding>& findings, const std::optional<Recovery>& recovery) {
   if (auto decision = not_a_fair_run(playbook, run, faults, gate)) return *decision;
   const bool disturbed = !run.without_faults && !playbook.faults.empty();
+  if (disturbed && !recovery) return {Outcome::invalid, "the record ends before the recovery was watched"};
   const auto first = [&](Holds holds, bool of_recovery) -> const Finding* {
     for (const Finding& finding : findings) {
       if (finding.holds == holds && (finding.evidence.value("measure", "") == "recovery_time") == of_recovery) return &finding;
@@ -192,10 +231,10 @@ Decision decide(const Playbook& playbook, const Run& run, const Json& faults, co
   };
   // Too few samples to say that it is well are too few to say that it is not.
   const bool too_few = recovery && recovery->too_few;
-  if (disturbed && (!recovery || !recovery->recovered) && !too_few) {
+  if (disturbed && !recovery->recovered && !too_few) {
     const Unrecovered why = why_unrecovered(run.evidence);
     return {Outcome::unrecovered, fmt::format("{}the faults are verified gone, but the steady state did not come back within {}: {}", why.kind.empty() ? "" : why.kind + ": ",
-                                              show_value(MeasureKind::duration, seconds(playbook.timing.recovery)), recovery ? recovery->because : "")};
+                                              show_value(MeasureKind::duration, seconds(playbook.timing.recovery)), recovery->because)};
   }
   if (const Finding* missed = first(Holds::no, false)) return {Outcome::refuted, missed->because};
   if (const Finding* late = first(Holds::no, true)) return {Outcome::unrecovered, "late: the steady state came back too late: " + late->because};
@@ -240,15 +279,20 @@ std::string_view to_string(Outcome outcome) {
 
 namespace {
 
-// A sealed run whose cause was never told: its runner was killed, and what it did is in nothing that can be read here.
+// Nothing for a sealed run whose cause was never told: its runner was killed, and what it did is in nothing that can be read here.
 std::optional<std::size_t> opened_choice(const Playbook& playbook, const Json& sealed) {
   const auto choice = sealed.is_object() && sealed.value("choice", Json()).is_number_unsigned() ? sealed["choice"].get<std::size_t>() : playbook.sealed.size();
   return choice < playbook.sealed.size() ? std::optional(choice) : std::nullopt;
 }
 
+// The playbook as it was before the choice, beside a timeline that tells it.
+bool lacks_faults(const Playbook& playbook, const std::vector<Json>& events) {
+  return std::any_of(events.begin(), events.end(), [&](const Json& event) { return event.value("event", "") == "planned" && event.value("fault", std::size_t{0}) >= playbook.faults.size(); });
+}
+
 Decision sealed_decision(const Json& sealed, Decision decision) {
   if (!sealed.is_object() || decision.outcome == Outcome::residue) return decision;
-  if (!sealed.contains("opening")) return {Outcome::invalid, "the run was sealed, and ended before it told what it had done"};
+  if (untold(sealed)) return {Outcome::invalid, kSealed};
   if (!sealed.value("matches", false)) return {Outcome::invalid, "what was told at the end is not what was sealed at the start: the timeline was changed"};
   return decision;
 }
@@ -258,8 +302,10 @@ Decision sealed_decision(const Json& sealed, Decision decision) {
 Json judge(const Playbook& as_read, const std::vector<Json>& events) {
   const Json sealed = sealed_json(events);
   Playbook playbook = as_read;
-  playbook.opened = opened_choice(playbook, sealed);  // its faults are among the playbook's, as the run's folder has it
-  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, false};
+  const auto choice = opened_choice(playbook, sealed);
+  if (choice && lacks_faults(playbook, events)) playbook = open_sealed(as_read, *choice);
+  playbook.opened = choice;  // its faults are among the playbook's, as the run's folder has it
+  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, {}, false, false};
   read(run, events);
   const bool disturbed = !run.without_faults && !playbook.faults.empty();
   // A run that was stopped did not watch it: "not seen" is not "not recovered".
@@ -285,7 +331,7 @@ Json judge(const Playbook& as_read, const std::vector<Json>& events) {
   verdict["steady_state"] = list(gate);
   verdict["findings"] = list(findings);
   verdict["faults"] = faults;
-  verdict["recovery"] = {{"recovered", nullptr}, {"seconds", nullptr}, {"because", disturbed ? "the run ended before its recovery was watched" : "no fault was injected"}};
+  verdict["recovery"] = {{"recovered", nullptr}, {"seconds", nullptr}, {"because", untold(sealed) ? kSealed : disturbed ? "the run ended before its recovery was watched" : "no fault was injected"}};
   if (recovery) verdict["recovery"] = recovery_json(run, *recovery, decision);
   if (const auto table = disturbed ? suspects(run.evidence) : std::vector<SuspectLine>(); !table.empty()) {
     verdict["suspects"] = Json::array();

@@ -193,11 +193,11 @@ class Play {
   // The end of a sealed run: what was hidden goes into its files, and to the display.
   void tell_all() {
     if (!game_.seal || !timeline_) return;
-    timeline_->unveil();
     try {
       write_whole(folder_ / "playbook.json", playbook_.as_run.dump(2) + "\n");
+      timeline_->unveil();  // only now: a timeline that tells what its playbook lacks would be judged as another run
     } catch (const std::exception& problem) {  // the verdict is told from what is known here
-      warn("playbook.json lacks what was sealed", problem.what());
+      warn("what was sealed is not in the run's files, which cannot be judged again", problem.what());
     }
     display_->told(timeline_->events());
   }

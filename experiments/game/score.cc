@@ -29,13 +29,21 @@ std::vector<Said> said_as(const Playbook& playbook, const std::vector<Json>& eve
   return out;
 }
 
-bool asked_as(const Playbook& playbook, Scores scores) {
+bool scored_as(const Playbook& playbook, Scores scores) {
   return std::any_of(playbook.steps.begin(), playbook.steps.end(), [&](const RoomStep& step) { return !step.ask.empty() && step.scores == scores; });
+}
+
+// Whether a question that is scored so was asked, and of somebody.
+bool asked_as(const std::vector<Json>& events, Scores scores) {
+  return std::any_of(events.begin(), events.end(), [&](const Json& event) {
+    return event.value("event", "") == "ask" && event.value("scores", "") == to_string(scores) && event.value("answerable", true);
+  });
 }
 
 // When what is to be found out was in place: the chosen cause of a sealed run, else the first fault.
 std::optional<double> began(const Playbook& playbook, const std::vector<Json>& events) {
-  const std::size_t first = playbook.opened ? playbook.faults.size() - playbook.sealed.at(*playbook.opened).faults.size() : 0;
+  const std::size_t chosen = playbook.opened ? playbook.sealed.at(*playbook.opened).faults.size() : playbook.faults.size();
+  const std::size_t first = playbook.faults.size() - std::min(chosen, playbook.faults.size());
   for (const Json& event : events) {
     if (event.value("event", "") == "injected" && event.value("fault", std::size_t{0}) >= first) return event.value("t", 0.0);
   }
@@ -71,22 +79,24 @@ std::string judged(const Playbook& playbook, const std::string& text) {
   return named.size() == 1 ? "right" : "several";
 }
 
-Json first_after(const Playbook& playbook, const std::vector<Said>& all, Scores scores, double from) {
+Json first_after(const Playbook& playbook, const std::vector<Said>& all, Scores scores, double from, bool asked) {
   for (const Said& said : all) {
     if (said.t >= from) return line_of(said, from);
   }
-  if (!asked_as(playbook, scores)) return line(std::nullopt, fmt::format("no question of the playbook scores \"{}\"", to_string(scores)));
+  if (!asked) return line(std::nullopt, scored_as(playbook, scores) ? "nobody was asked" : fmt::format("no question of the playbook scores \"{}\"", to_string(scores)));
+  return line(std::nullopt, fmt::format("no question of the playbook scores \"{}\"", to_string(scores)));
   return line(std::nullopt, "nobody said anything while it could be known");
 }
 
-Json right_one(const Playbook& playbook, const Json& hypotheses, double from) {
+Json right_one(const Playbook& playbook, const Json& hypotheses, double from, bool asked) {
   if (!playbook.opened) return line(std::nullopt, "the run was not sealed: everybody could know it");
   for (const Json& one : hypotheses) {
     if (one["judged"] != "right" || one["t"].get<double>() < from) continue;
     return line_of({one["t"].get<double>(), "", one["text"].get<std::string>()}, from);
   }
+  if (!asked) return line(std::nullopt, "nobody was asked");
   if (hypotheses.empty()) return line(std::nullopt, "there was no hypothesis");
-  return line(std::nullopt, fmt::format("none of {} named \"{}\" and nothing else", hypotheses.size() == 1 ? "one hypothesis" : fmt::format("{} hypotheses", hypotheses.size()), playbook.sealed.at(*playbook.opened).name));
+  return line(std::nullopt, fmt::format("none of {} named \"{}\" and nothing else once it had begun", hypotheses.size() == 1 ? "one hypothesis" : fmt::format("{} hypotheses", hypotheses.size()), playbook.sealed.at(*playbook.opened).name));
 }
 
 Json recovery_line(const Evidence& evidence, const Json& recovery, double from) {
@@ -99,7 +109,7 @@ Json recovery_line(const Evidence& evidence, const Json& recovery, double from) 
 }  // namespace
 
 Json game_score(const Playbook& playbook, const std::vector<Json>& events, const Evidence& evidence, const Json& recovery) {
-  if (!playbook.asks() && !playbook.opened) return nullptr;
+  if ((!playbook.asks() && !playbook.opened) || evidence.untold()) return nullptr;
   const auto from = began(playbook, events);
   Json out = {{"began", nullptr}, {"felt", nullptr}};
   const auto hypotheses = said_as(playbook, events, Scores::hypothesis);
@@ -110,17 +120,21 @@ Json game_score(const Playbook& playbook, const std::vector<Json>& events, const
     told.back()["after"] = from ? Json(said.t - *from) : Json(nullptr);
   }
   out["false_alarms"] = std::count_if(alarms.begin(), alarms.end(), [&](const Said& said) { return !from || said.t < *from; });
+  const bool of_detected = asked_as(events, Scores::detected), of_hypothesis = asked_as(events, Scores::hypothesis), of_mitigation = asked_as(events, Scores::mitigation);
+  const std::pair<const char*, bool> lines[] = {{"detected", of_detected}, {"first_hypothesis", of_hypothesis}, {"right_hypothesis", of_hypothesis && playbook.opened}, {"mitigation", of_mitigation}};
   if (!from) {
-    for (const char* key : {"detected", "first_hypothesis", "right_hypothesis", "mitigation", "recovery"}) out[key] = line(std::nullopt, "nothing was injected");
+    for (const auto& [key, asked] : lines) out[key] = line(std::nullopt, "nothing was injected"), out[key]["asked"] = asked;
+    out["recovery"] = line(std::nullopt, "nothing was injected");
     out["hypotheses"] = std::move(told);
     return out;
   }
   out["began"] = *from;
   if (const auto seconds = felt(evidence, *from)) out["felt"] = *seconds;
-  out["detected"] = first_after(playbook, alarms, Scores::detected, *from);
-  out["first_hypothesis"] = first_after(playbook, hypotheses, Scores::hypothesis, *from);
-  out["right_hypothesis"] = right_one(playbook, told, *from);
-  out["mitigation"] = first_after(playbook, said_as(playbook, events, Scores::mitigation), Scores::mitigation, *from);
+  out["detected"] = first_after(playbook, alarms, Scores::detected, *from, of_detected);
+  out["first_hypothesis"] = first_after(playbook, hypotheses, Scores::hypothesis, *from, of_hypothesis);
+  out["right_hypothesis"] = right_one(playbook, told, *from, of_hypothesis);
+  out["mitigation"] = first_after(playbook, said_as(playbook, events, Scores::mitigation), Scores::mitigation, *from, of_mitigation);
+  for (const auto& [key, asked] : lines) out[key]["asked"] = asked;
   out["recovery"] = recovery_line(evidence, recovery, *from);
   out["hypotheses"] = std::move(told);
   return out;
@@ -137,6 +151,8 @@ Json sealed_json(const std::vector<Json>& events) {
   }
   return out;
 }
+
+bool untold(const Json& sealed) { return sealed.is_object() && !sealed.contains("opening"); }
 
 Json questions_json(const std::vector<Json>& events) {
   Json out = Json::array();

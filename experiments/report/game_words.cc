@@ -1,6 +1,7 @@
 // What a game day came to, in words: for the terminal, the reports and the postmortem.
 #include <fmt/format.h>
 
+#include "experiments/game/score.h"
 #include "experiments/report/summary.h"
 #include "experiments/report/words.h"
 
@@ -17,7 +18,12 @@ constexpr Line kLines[] = {{"detected", "time to detect"},
                            {"mitigation", "mitigation"},
                            {"recovery", "recovery"}};
 
+// Of a question that nobody was asked there is nothing to say.
+bool was_asked(const Json& line) { return member(line, "asked") != false; }
+
 }  // namespace
+
+bool never_told(const Json& verdict) { return untold(member(verdict, "sealed")) && member(member(verdict, "phases"), "fault").is_object(); }
 
 GameWords game_words(const Json& verdict) {
   GameWords out;
@@ -26,10 +32,16 @@ GameWords game_words(const Json& verdict) {
   out.opening = text_of(sealed, "opening");
   out.matches = member(sealed, "matches") == true;
   if (const std::string name = text_of(sealed, "name"); !name.empty()) out.cause = name + ": " + text_of(sealed, "cause");
+  out.untold = untold(sealed);
   const Json& score = member(verdict, "score");
   if (!score.is_object()) return out;
+  out.began = number_of(score, "began").has_value();
+  // Where nothing was injected and nothing asked for, not even the recovery is a line.
+  bool any = out.began;
+  for (const Line& line : kLines) any = any || (line.key != std::string_view("recovery") && was_asked(member(score, line.key)));
   for (const Line& line : kLines) {
     const Json& one = member(score, line.key);
+    if (!any || !was_asked(one)) continue;
     const auto seconds = number_of(one, "seconds");
     const std::string text = text_of(one, "text");
     out.score.push_back({line.what, seconds ? plain_seconds(*seconds) : "never", seconds && !text.empty() ? "\"" + text + "\"" : text_of(one, "because"), seconds.has_value()});

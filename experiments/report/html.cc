@@ -121,7 +121,7 @@ void write_story(Html& html, const Summary& summary) {
   html.raw("<dt>Recovery</dt>\n");
   write_marked(html, summary.recovery_missed ? "bad" : summary.recovered == true || !injected ? "good" : "unsure", summary.recovery);
   html.raw("<dt>Undo</dt>\n");
-  write_marked(html, summary.all_undone ? "good" : "bad", summary.undo);
+  write_marked(html, !summary.all_undone ? "bad" : summary.undo_known ? "good" : "unsure", summary.undo);
   html.raw("</dl>\n");
 }
 

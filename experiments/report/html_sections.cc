@@ -90,6 +90,7 @@ void write_undo(Html& html, const FaultWords& fault) {
   html.raw("<td data-label=\"undo\">");
   if (fault.undo == "undone") html.raw("<span class=\"tone-good\">✓ undone</span>");
   else if (fault.undo == "nothing_to_undo") html.raw("<span>nothing to undo</span>");
+  else if (fault.undo == "unknown") html.raw("<span class=\"tone-unsure\">? not known: ask capsize status</span>");
   else html.raw("<strong class=\"tone-bad\">✗ ").text(fault.undo.empty() ? "not known" : fault.undo).raw("</strong>");
   if (!fault.undo_because.empty()) html.raw("<small>").text(fault.undo_because).raw("</small>");
   html.raw("</td>");
@@ -141,7 +142,8 @@ void write_game(Html& html, const Summary& summary) {
   if (!game.cause.empty()) html.raw("<p>It was <strong>").text(game.cause).raw("</strong></p>\n");
   if (!game.commitment.empty()) {
     html.raw("<p class=\"quiet small\">SHA-256 shown at the start: ").text(game.commitment).raw(". ");
-    if (game.matches) html.raw("What was told at the end matches it.</p>\n");
+    if (game.untold) html.raw("What it stands for was never told: the run ended before that.</p>\n");
+    else if (game.matches) html.raw("What was told at the end matches it.</p>\n");
     else html.raw("<strong class=\"tone-bad\">What was told at the end does not match it.</strong></p>\n");
   }
   if (!game.score.empty()) {
@@ -177,8 +179,9 @@ void write_alerts(Html& html, const Summary& summary) {
 
 void write_faults(Html& html, const Summary& summary, const Json& verdict) {
   html.raw("<h2 id=\"faults\">What was injected</h2>\n");
+  if (never_told(verdict)) html.raw("<p>What was injected was sealed, and the run ended before it was told.</p>\n");
   if (summary.faults.empty()) {
-    html.raw("<p>Nothing.</p>\n");
+    if (!never_told(verdict)) html.raw("<p>Nothing.</p>\n");
   } else {
     html.raw("<table class=\"stack\">\n<thead><tr><th scope=\"col\">Fault</th><th scope=\"col\">Intended</th><th scope=\"col\">Measured</th><th scope=\"col\">Effect</th><th scope=\"col\">Undo</th></tr></thead>\n<tbody>\n");
     for (const FaultWords& fault : summary.faults) {

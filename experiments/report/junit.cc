@@ -33,7 +33,7 @@ Case recovery(const Summary& summary) {
 }
 
 Case residue(const Summary& summary) {
-  Case out{"nothing is left behind", summary.all_undone ? Result::passed : Result::failure, summary.undo, ""};
+  Case out{"nothing is left behind", !summary.all_undone ? Result::failure : summary.undo_known ? Result::passed : Result::error, summary.undo, ""};
   for (const ResidueWords& one : summary.residue) {
     out.message += fmt::format(" {}{}{}", one.what, one.because.empty() ? "" : ": ", one.because);
     if (!one.remedy.empty()) out.message += "; " + one.remedy;
@@ -61,7 +61,8 @@ void add_fault(std::vector<Case>& cases, const Summary& summary, std::size_t ind
   else if (words.bites != "yes") bites.result = Result::error;
   cases.push_back(std::move(bites));
   Case undo{"undo " + name, Result::passed, words.undo, words.undo_because};
-  if (words.undo != "undone" && words.undo != "nothing_to_undo") undo.result = Result::failure;
+  if (words.undo == "unknown") undo.result = Result::error, undo.message = summary.undo;
+  else if (words.undo != "undone" && words.undo != "nothing_to_undo") undo.result = Result::failure;
   else if (!measured && words.undo == "nothing_to_undo") undo.result = Result::skipped, undo.message = "it was never injected";
   cases.push_back(std::move(undo));
 }

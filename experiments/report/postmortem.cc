@@ -24,7 +24,9 @@ std::string clock_time(const std::string& started, double t) {
   return fmt::format("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
 }
 
+// Nothing where nobody was asked, or there was nothing to find out: it is nobody's fault then.
 const ScoreWords* line(const GameWords& game, const std::string& what) {
+  if (!game.began) return nullptr;
   for (const ScoreWords& one : game.score) {
     if (one.what == what) return &one;
   }
@@ -57,6 +59,10 @@ void add_summary(std::string& out, const Summary& summary, const Json& verdict) 
 
 void add_score(std::string& out, const Summary& summary) {
   if (summary.game.score.empty()) return;
+  if (!summary.game.began) {
+    out += "\n## Score\n\nNone: nothing was injected.\n";
+    return;
+  }
   out += "\n## Score\n\nCounted from the moment at which the fault was in place.\n\n| | | |\n| --- | --- | --- |\n";
   for (const ScoreWords& one : summary.game.score) out += fmt::format("| {} | **{}** | {} |\n", one.what, markdown_text(one.value), markdown_text(one.because));
 }
@@ -87,7 +93,9 @@ void add_cause(std::string& out, const Summary& summary) {
   }
   for (const SuspectWords& one : summary.suspects) out += fmt::format("- Suspect {}: {}: {}\n", markdown_text(one.suspect), one.word, markdown_text(one.because));
   out += fmt::format("\nWhy one such change could do so much harm (ask \"why\" until the answer is something that can be changed): {}\n", kGap);
-  if (!summary.game.commitment.empty()) {
+  if (summary.game.untold) {
+    out += fmt::format("\nSealed: SHA-256 `{}` was shown at the start. What it stands for was never told: the run ended before that.\n", summary.game.commitment);
+  } else if (!summary.game.commitment.empty()) {
     out += fmt::format("\nSealed: SHA-256 `{}` was shown at the start. {} `verdict.json` has the opening: `jq -j .sealed.opening verdict.json | sha256sum` gives the hash.\n", summary.game.commitment,
                        summary.game.matches ? "What was told at the end matches it." : "**What was told at the end does not match it.**");
   }
@@ -117,12 +125,14 @@ std::vector<std::pair<std::string, std::string>> measures(const Summary& summary
   if (detect != nullptr) out.emplace_back(detect->known ? "detect: an alert on what users feel, so that nobody has to notice" : "detect: an alert on what users feel: nobody noticed", "time to detect: " + detect->value);
   for (const GameWords::Hypothesis& one : summary.game.hypotheses) {
     if (one.judged == "right") break;
+    if (one.judged != "wrong") continue;
     out.emplace_back("diagnose: show on the first screen what rules this out", "an earlier hypothesis: \"" + one.text + "\"");
   }
-  if (!summary.game.cause.empty() && !known("right hypothesis")) out.emplace_back("diagnose: show on the first screen what points at the cause", "it was never named: " + summary.game.cause);
+  if (line(summary.game, "right hypothesis") != nullptr && !known("right hypothesis")) out.emplace_back("diagnose: show on the first screen what points at the cause", "it was never named: " + summary.game.cause);
   if (line(summary.game, "mitigation") != nullptr && !known("mitigation")) out.emplace_back("mitigate: a runbook entry for this cause", "nobody named a mitigation");
   if (summary.recovery_missed) out.emplace_back("recover: shed the backlog when the cause is gone", summary.recovery);
   if (!summary.all_undone) out.emplace_back("look at what was left behind before anything else", summary.undo);
+  else if (!summary.undo_known) out.emplace_back("see whether anything was left behind before anything else", summary.undo);
   out.emplace_back("keep it so: run this playbook every night", "what was repaired once breaks again unseen");
   return out;
 }

@@ -115,6 +115,10 @@ std::string load_words(const Json& playbook) {
 void tell_done(Summary& out, const Json& playbook, const Json& verdict, bool injected) {
   const std::string load = load_words(playbook);
   const bool left_out = member(verdict, "without_faults") == true;
+  if (never_told(verdict)) {
+    out.done.push_back(fmt::format("What was injected was sealed, and the run ended before it was told{}.", load.empty() ? "" : "; it was under " + load));
+    return;
+  }
   if (left_out || out.faults.empty()) {
     out.done.push_back(fmt::format("Nothing was injected: the playbook was run{} for {}{}.", left_out ? " without its faults" : "", plain_seconds(out.seconds), load.empty() ? "" : ", with " + load));
     return;
@@ -194,9 +198,13 @@ void tell_undo(Summary& out, const Json& verdict, bool injected) {
   out.all_undone = out.residue.empty();
   for (const FaultWords& fault : out.faults) {
     if (fault.undo == "refused" || fault.undo == "failed") out.all_undone = false;
+    if (fault.undo == "unknown") out.undo_known = false;
   }
+  if (never_told(verdict) && !member(member(verdict, "phases"), "recovery").is_object()) out.undo_known = false;
   if (!out.all_undone) {
     out.undo = "NOT everything was undone: something may still be injected.";
+  } else if (!out.undo_known) {
+    out.undo = "Whether everything was undone is not known here: ask `capsize status`.";
   } else {
     out.undo = injected ? "Everything was undone, and read back to make sure." : "There was nothing to undo.";
   }
@@ -209,6 +217,7 @@ std::string date_words(const std::string& iso) {
 }
 
 bool was_injected(const std::vector<Json>& events, const Json& verdict) {
+  if (never_told(verdict)) return true;
   if (std::any_of(events.begin(), events.end(), [](const Json& event) { return text_of(event, "event") == "injected"; })) return true;
   return events.empty() && member(verdict, "without_faults") != true && !list_of(verdict, "faults").empty() && member(member(verdict, "phases"), "fault").is_object();
 }

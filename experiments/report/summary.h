@@ -34,7 +34,7 @@ struct FaultWords {
   std::string when;         // "at 0 s for 12 s"
   std::string bites;        // "yes", "no", "unknown"
   std::string intended, measured, because;
-  std::string undo;         // "undone", "nothing_to_undo", "refused", "failed"
+  std::string undo;         // "undone", "nothing_to_undo", "refused", "failed", "unknown": the record ends before it
   std::string undo_because;
   std::vector<std::string> allowed;
   std::string reason;
@@ -71,6 +71,8 @@ struct GameWords {
   std::string cause;    // "favourite: one balancer setting ..."; empty: not sealed, or not told
   std::string commitment, opening;
   bool matches = false;
+  bool untold = false;  // sealed, and the record ends before it was told
+  bool began = false;   // something to be found out was in place
   std::vector<ScoreWords> score;
   struct Hypothesis {
     std::string when, text, judged;  // "4.2 s", "the database", "right"
@@ -106,7 +108,8 @@ struct Summary {
   std::string rebalance;              // a sentence about the balancer's shares after the undo; may be empty
   bool recovery_missed = false;       // it came back later than expected, or not at all
   std::string undo;                   // a sentence; `residue` says what to do
-  bool all_undone = true;
+  bool all_undone = true;             // as far as is known
+  bool undo_known = true;             // false: the record ends before everything was undone
   std::vector<ResidueWords> residue;
   std::vector<Phase> phases;
   std::vector<KeyNumber> key_numbers;
@@ -121,6 +124,8 @@ Summary summarize(const Json& playbook, const std::vector<Json>& events, const J
 std::vector<Phase> phases_of(const std::vector<Json>& events, std::optional<double> recovery_seconds);
 FindingWords finding_words(const Json& finding);
 GameWords game_words(const Json& verdict);
+// Whether something was, or may have been, injected that the record does not tell: it was sealed.
+bool never_told(const Json& verdict);
 // Parts of summarize(): the numbers of the first screen (numbers.cc).
 void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, const Json& verdict);
 void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events);

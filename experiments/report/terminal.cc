@@ -102,6 +102,7 @@ void add_suspects(std::string& out, const Summary& summary, bool colour) {
 void add_game(std::string& out, const Summary& summary, bool colour) {
   const GameWords& game = summary.game;
   if (!game.cause.empty()) out += fmt::format("  sealed: it was {}\n", painted(safe(game.cause), "1", colour));
+  if (game.untold) out += "  sealed: what it was is not told: the run ended before that\n";
   if (!game.opening.empty()) out += fmt::format("  the hash of the choice {}\n", game.matches ? "is the one shown at the start" : painted("is NOT the one shown at the start", "1;31", colour));
   for (const ScoreWords& one : game.score) out += fmt::format("  {}: {}{}\n", one.what, painted(one.value, one.known ? "1" : "1;33", colour), one.because.empty() ? "" : ": " + safe(one.because));
 }
@@ -156,7 +157,7 @@ std::string verdict_text(const Summary& summary, const std::string& folder, bool
   add_suspects(out, summary, colour);
   add_game(out, summary, colour);
   add_alerts(out, summary, colour);
-  out += fmt::format("  recovery: {}\n  undo: {}\n", safe(summary.recovery), painted(safe(summary.undo), summary.all_undone ? "32" : "1;31", colour));
+  out += fmt::format("  recovery: {}\n  undo: {}\n", safe(summary.recovery), painted(safe(summary.undo), !summary.all_undone ? "1;31" : summary.undo_known ? "32" : "1;33", colour));
   if (!summary.rebalance.empty()) out += fmt::format("  shares: {}\n", safe(summary.rebalance));
   for (const ResidueWords& one : summary.residue) {
     out += fmt::format("  {}\n", painted("LEFT BEHIND " + safe(one.what) + (one.because.empty() ? "" : ": " + safe(one.because)), "1;31", colour));

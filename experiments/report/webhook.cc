@@ -38,7 +38,7 @@ std::string chat_text(const std::string& text) {
 std::string text_of_run(const Summary& summary, const std::string& playbook, const std::string& folder) {
   const OutcomeWords words = outcome_words(summary.outcome);
   std::string out = fmt::format("capsize: {}: {}: {}\n", chat_text(playbook), words.badge, chat_text(summary.because));
-  if (!summary.residue.empty()) out += chat_text(summary.undo) + "\n";
+  if (!summary.residue.empty() || !summary.undo_known) out += chat_text(summary.undo) + "\n";
   for (const ResidueWords& one : summary.residue) out += "• " + chat_text(one.what + (one.remedy.empty() ? "" : ": " + one.remedy)) + "\n";
   std::size_t lines = 0;
   for (const FindingWords& finding : summary.findings) {

@@ -1,7 +1,10 @@
 // Game days in virtual time: the shipped one in each of its causes, and rooms that answer, are silent, or are not there.
 #include "experiments/game/answers.h"
 #include "experiments/game/sealed.h"
+#include "experiments/report/html.h"
+#include "experiments/report/junit.h"
 #include "experiments/report/postmortem.h"
+#include "experiments/report/summary.h"
 #include "experiments/verdict.h"
 #include "tests/sim/login_world.h"
 
@@ -170,18 +173,87 @@ TEST_CASE("the opening told at the end is what the hash at the start promised", 
   CHECK(opened["t"].get<double>() > undone_at(played.result));
 }
 
-TEST_CASE("a sealed run whose end was never written is invalid, not held", "[sim][game]") {
+// What is in the file when the runner is killed right before its first event of this kind (and phase).
+std::vector<Json> killed_before(const std::vector<Json>& events, const std::string& kind, const std::string& phase = "") {
+  std::vector<Json> out;
+  for (const Json& event : events) {
+    if (event["event"] == kind && (phase.empty() || event["phase"] == phase)) break;
+    out.push_back(event);
+  }
+  return out;
+}
+
+bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST_CASE("a sealed run whose end was never written is invalid, not held, and nothing says that nothing was injected", "[sim][game]") {
   LoginWorld world("hardened");
   const Playbook playbook = world.shipped("game-day.json");
-  const Played played = play_sealed(world, playbook, 1);
-  std::vector<Json> cut;
-  for (const Json& event : played.seen) {
-    if (event["event"] == "opened") break;
-    cut.push_back(event);
+  const Played played = play_sealed(world, playbook, 1, shipped_answers(playbook));
+  for (const char* before : {"opened", "undone"}) {
+    const auto cut = killed_before(played.seen, before);
+    const Json verdict = judge(playbook, cut);
+    CHECK(verdict["outcome"] == "invalid");
+    CHECK(verdict["because"] == "the run was sealed, and ended before it told what it had done");
+    CHECK(verdict["recovery"]["because"] == verdict["because"]);
+    CHECK(!verdict.contains("score"));
+    const bool undone = before == std::string("opened");  // that all was undone is no secret
+    const Summary summary = summarize(playbook.as_run, cut, verdict);
+    REQUIRE(!summary.done.empty());
+    CHECK(summary.done[0] == "What was injected was sealed, and the run ended before it was told; it was under 150 logins/s.");
+    CHECK(summary.recovery == "Not known: the run was sealed, and ended before it told what it had done.");
+    CHECK(summary.undo == (undone ? "Everything was undone, and read back to make sure." : "Whether everything was undone is not known here: ask `capsize status`."));
+    CHECK(summary.undo_known == undone);
+    CHECK(says(junit_report(verdict), "ask `capsize status`") == !undone);
+    for (const std::string& text : {html_report(playbook.as_run, cut, verdict), postmortem(playbook.as_run, cut, verdict)}) {
+      INFO(text.substr(0, 3000));
+      CHECK(says(text, "What it stands for was never told"));
+      for (const char* untrue : {"does not match it", "Nothing was injected", "<p>Nothing.</p>", "nothing to undo", "Time to detect", "Nobody said"}) {
+        INFO(untrue);
+        CHECK(!says(text, untrue));
+      }
+    }
   }
-  const Json verdict = judge(playbook, cut);
-  CHECK(verdict["outcome"] == "invalid");
-  CHECK(verdict["because"] == "the run was sealed, and ended before it told what it had done");
+  const auto calm = killed_before(played.seen, "phase", "fault");
+  CHECK(summarize(playbook.as_run, calm, judge(playbook, calm)).done[0] == "Nothing was injected: the playbook was run for 8 s, with 150 logins/s.");
+}
+
+TEST_CASE("a timeline that tells the choice is judged by it, though the playbook beside it was not written again", "[sim][game]") {
+  LoginWorld world("as-it-was");
+  const Playbook playbook = world.shipped("game-day.json");
+  const Played played = play_sealed(world, playbook, 1);
+  CHECK(judge(playbook, played.result.events) == played.result.verdict);
+}
+
+TEST_CASE("a run that was killed during its fault does not say that the fault is gone", "[sim][game]") {
+  LoginWorld world("hardened");
+  const Playbook playbook = short_playbook(world, Json::array());
+  const auto result = world.run(playbook);
+  REQUIRE(result.verdict["outcome"] == "held");
+  const std::string ask = "the record ends before the faults were verified gone: ask `capsize status` what is left of them";
+  const auto of_first = [&](const char* kind) { return killed_before(result.events, kind); };
+  struct Cut {
+    std::vector<Json> events;
+    const char* undo;
+    std::string because;
+  };
+  auto after_effect = of_first("undo");
+  auto before_effect = of_first("effect");
+  const auto after_undo = of_first("undone");
+  const Cut cuts[] = {{after_effect, "unknown", ask}, {before_effect, "unknown", ask}, {of_first("injected"), "unknown", ask}, {after_undo, "undone", "the record ends before the recovery was watched"},
+                      {killed_before(result.events, "phase", "recovery"), "undone", "the record ends before the recovery was watched"}};
+  for (const Cut& cut : cuts) {
+    const Json verdict = judge(playbook, cut.events);
+    INFO(verdict.dump(1));
+    CHECK(verdict["outcome"] == "invalid");
+    CHECK(verdict["because"] == cut.because);
+    CHECK(verdict["faults"][0]["undo"] == cut.undo);
+    const Summary summary = summarize(playbook.as_run, cut.events, verdict);
+    CHECK((summary.undo == "Everything was undone, and read back to make sure.") == (cut.undo == std::string("undone")));
+    const std::string page = html_report(playbook.as_run, cut.events, verdict);
+    CHECK(says(page, "ask `capsize status`") == (cut.undo == std::string("unknown")));
+    CHECK(says(junit_report(verdict), "<error message=\"Whether everything was undone is not known here") == (cut.undo == std::string("unknown")));
+  }
+  CHECK(judge(playbook, before_effect)["faults"][0]["effect"]["because"] == "the run ended before its effect was measured");
 }
 
 TEST_CASE("a calm run of a sealed playbook holds, and hides nothing", "[sim][game]") {
@@ -222,6 +294,75 @@ TEST_CASE("questions that a silent room leaves open hold up neither the undo nor
   CHECK(unanswered[0]["because"] == "the run ended before anybody answered");
   CHECK(result.verdict["outcome"] == "held");
   CHECK(!room.on_line);
+}
+
+TEST_CASE("what its phase is too short for is never asked", "[sim][game]") {
+  LoginWorld world("hardened");
+  Room room;
+  RunOptions options;
+  options.room = &room;
+  const auto result = world.run_with(short_playbook(world, Json::parse(R"([
+    {"ask": "Too late?", "during": "baseline", "at": "5s"}, {"note": "too late", "during": "fault", "at": "7s"}, {"ask": "Well?", "during": "recovery"}])")), options);
+  const auto asked = events_of(result, "ask");
+  REQUIRE(asked.size() == 1);
+  CHECK(asked[0]["text"] == "Well?");
+  CHECK(events_of(result, "note").empty());
+}
+
+TEST_CASE("a secret that somebody types is not kept, nor a piece of it where a line is too long", "[sim][game]") {
+  LoginWorld world("hardened");
+  Room room;
+  RunOptions options;
+  options.room = &room;
+  Playbook playbook = short_playbook(world, two_questions());
+  playbook.secrets = {"hunter-twenty-two"};
+  world.at(2s, [&](StopSource&) { room.on_line(std::string(kMaxAnswerBytes - 6, 'x') + "hunter-twenty-two"); });
+  world.at(3s, [&](StopSource&) { room.on_line(std::string(kMaxAnswerBytes - 1, 'x') + "\u00e9\u00e9"); });
+  const auto answers = events_of(world.run_with(playbook, options), "answer");
+  REQUIRE(answers.size() == 2);
+  CHECK(answers[0]["text"] == std::string(kMaxAnswerBytes - 6, 'x') + "***");
+  CHECK(answers[1]["text"] == std::string(kMaxAnswerBytes - 1, 'x'));  // no half of a character
+}
+
+TEST_CASE("nobody is blamed for what nobody was asked", "[sim][game][postmortem]") {
+  const auto told = [](const Json& steps, bool somebody, bool without_faults = false) {
+    LoginWorld world("hardened");
+    Room room;
+    RunOptions options;
+    if (somebody) options.room = &room;
+    options.without_faults = without_faults;
+    world.at(9s, [&room](StopSource&) { if (room.on_line) room.on_line("the network"); });
+    const Playbook playbook = short_playbook(world, steps);
+    const auto result = world.run_with(playbook, options);
+    return std::pair(result.verdict, postmortem(playbook.as_run, result.events, result.verdict));
+  };
+  const auto blames = [](const std::string& text) {
+    std::vector<std::string> out;
+    for (const char* part : {"Nobody said", "was not named", "No mitigation", "nobody noticed", "nobody named", "it was never named", "rules this out", "right hypothesis"}) {
+      if (says(text, part)) out.push_back(part);
+    }
+    return out;
+  };
+  using Blames = std::vector<std::string>;
+  // Only the hypothesis is asked for; the run is not sealed, so that no answer is right or wrong.
+  const auto [verdict, text] = told(two_questions(), true);
+  INFO(text);
+  CHECK(verdict["score"]["detected"]["asked"] == false);
+  CHECK(verdict["score"]["first_hypothesis"]["asked"] == true);
+  CHECK(verdict["score"]["right_hypothesis"]["asked"] == false);
+  CHECK(blames(text) == Blames{});
+  CHECK(says(text, "| first hypothesis |"));
+  CHECK(!says(text, "| time to detect |"));
+  // Three questions, and nobody there.
+  const Json scored = Json::parse(R"([{"ask": "What?", "name": "seen", "during": "baseline", "scores": "detected"}, {"ask": "Why?", "name": "why", "during": "baseline", "scores": "hypothesis"},
+                                      {"ask": "And now?", "name": "fix", "during": "baseline", "scores": "mitigation"}])");
+  CHECK(blames(told(scored, false).second) == Blames{});
+  CHECK(blames(told(scored, true).second) == Blames{"No mitigation", "nobody named"});
+  // Nothing was injected, and nothing is scored.
+  const auto [calm, none] = told(Json::array({{{"ask", "Well?"}, {"during", "baseline"}}}), true, true);
+  CHECK(game_words(calm).score.empty());
+  CHECK(none.empty());
+  CHECK(blames(told(scored, true, true).second) == Blames{});
 }
 
 TEST_CASE("a stop while a question is open undoes at once, and asks nothing more", "[sim][game]") {

@@ -98,9 +98,9 @@ Json playbook(const Monitoring& monitoring) {
     "steady_state": [{"measure": "login.success_ratio", "at_least": "90%"}],
     "faults": [{"fault": "balancer.skew", "target": "balancer", "server": "auth1", "share": "80%", "for": "5s"}]
   })");
-  out["probes"]["alarm"] = {{"probe", "alert.fired"}, {"prometheus", "http://" + monitoring.prometheus}, {"alert", "LoginsOnOneServer"}, {"labels", {{"severity", "page"}}}, {"every", "250ms"}};
-  out["probes"]["page"] = {{"probe", "alert.fired"}, {"alertmanager", "http://" + monitoring.alertmanager}, {"alert", "LoginsOnOneServer"}, {"every", "250ms"}};
-  out["probes"]["queue"] = {{"probe", "prometheus.query"}, {"prometheus", "http://" + monitoring.prometheus}, {"query", R"(sum(haproxy_server_current_queue{proxy="auth"}))"}, {"every", "500ms"}};
+  out["probes"]["alarm"] = {{"probe", "alert.fired"}, {"prometheus", "http://" + monitoring.prometheus}, {"alert", "LoginsOnOneServer"}, {"labels", {{"severity", "page"}}}, {"every", "250ms"}, {"timeout", "5s"}};
+  out["probes"]["page"] = {{"probe", "alert.fired"}, {"alertmanager", "http://" + monitoring.alertmanager}, {"alert", "LoginsOnOneServer"}, {"every", "250ms"}, {"timeout", "5s"}};
+  out["probes"]["queue"] = {{"probe", "prometheus.query"}, {"prometheus", "http://" + monitoring.prometheus}, {"query", R"(sum(haproxy_server_current_queue{proxy="auth"}))"}, {"every", "500ms"}, {"timeout", "5s"}};
   out["hypothesis"] = Json::array({expectation("alarm.time_to_detect", "at_most", "20s"), expectation("alarm.time_to_clear", "at_most", "20s"), expectation("page.time_to_detect", "at_most", "20s"),
                                    expectation("alarm.firing", "at_most", 0, "baseline"), expectation("queue.max", "at_most", 1000, "run")});
   return out;
@@ -166,7 +166,7 @@ TEST_CASE("a real Prometheus and Alertmanager: detected and cleared; refuted wit
   // A gate that nobody answers for lets nothing through.
   Json gated = playbook(bench.monitoring);
   gated["timing"]["baseline"] = "1s";
-  gated["probes"]["queue"]["timeout"] = "300ms";
+  for (const char* probe : {"alarm", "queue"}) gated["probes"][probe]["timeout"] = "300ms";
   gated["steady_state"].push_back(expectation("queue.max", "at_most", 1000));
   bench.monitoring.hang();
   const Json hanging = bench.run("hanging", gated);
