@@ -84,7 +84,6 @@ Json first_after(const Playbook& playbook, const std::vector<Said>& all, Scores 
     if (said.t >= from) return line_of(said, from);
   }
   if (!asked) return line(std::nullopt, scored_as(playbook, scores) ? "nobody was asked" : fmt::format("no question of the playbook scores \"{}\"", to_string(scores)));
-  return line(std::nullopt, fmt::format("no question of the playbook scores \"{}\"", to_string(scores)));
   return line(std::nullopt, "nobody said anything while it could be known");
 }
 

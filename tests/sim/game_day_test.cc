@@ -1,90 +1,11 @@
 // Game days in virtual time: the shipped one in each of its causes, and rooms that answer, are silent, or are not there.
-#include "experiments/game/answers.h"
-#include "experiments/game/sealed.h"
-#include "experiments/report/html.h"
-#include "experiments/report/junit.h"
 #include "experiments/report/postmortem.h"
 #include "experiments/report/summary.h"
-#include "experiments/verdict.h"
-#include "tests/sim/login_world.h"
+#include "tests/sim/game_play.h"
 
 using namespace capsize;
+using namespace capsize::test;
 using namespace std::chrono_literals;
-
-namespace {
-
-const std::filesystem::path kPlaybooks = std::filesystem::path(CAPSIZE_SOURCE_DIR) / "experiments/playbooks";
-
-std::vector<Json> events_of(const LoginWorld::Result& result, const std::string& kind) {
-  std::vector<Json> out;
-  for (const Json& event : result.events) {
-    if (event["event"] == kind) out.push_back(event);
-  }
-  return out;
-}
-
-std::vector<ScriptedAnswer> shipped_answers(const Playbook& playbook) {
-  AnswersResult result = read_answers(file_text(kPlaybooks / "answers/game-day.json"), playbook);
-  INFO(result.diagnostics.text("answers/game-day.json"));
-  REQUIRE(result.diagnostics.ok());
-  return std::move(result.answers);
-}
-
-// The seed with which this cause is chosen.
-std::uint64_t seed_for(const Playbook& playbook, std::size_t choice) {
-  for (std::uint64_t seed = 1;; ++seed) {
-    if (seal_choice(playbook, seed, "salt").choice == choice) return seed;
-  }
-}
-
-struct Played {
-  LoginWorld::Result result;
-  std::vector<Json> seen;  // by whom the cause is hidden from
-  Json opened;             // the playbook as it was run
-};
-
-Played play_sealed(LoginWorld& world, const Playbook& playbook, std::size_t choice, std::vector<ScriptedAnswer> answers = {}) {
-  RunOptions options;
-  options.seed = seed_for(playbook, choice);
-  options.seal = seal_choice(playbook, options.seed, "salt");
-  options.answers = std::move(answers);
-  Played out;
-  world.on_start = [&](Timeline& timeline) {
-    timeline.veil = [&](const Json& event) { return seen_meanwhile(event, playbook.as_run); };
-    timeline.on_event = [&](const Json& event) { out.seen.push_back(event); };
-  };
-  const Playbook open = open_sealed(playbook, choice);
-  out.opened = open.as_run;
-  out.result = world.run_with(open, options);
-  world.on_start = nullptr;
-  return out;
-}
-
-// A short one, whose one fault is told.
-Playbook short_playbook(LoginWorld& world, const Json& steps) {
-  Json json = Json::parse(R"({
-    "playbook": 1, "title": "asks",
-    "variables": {"login_url": "", "session_url": "", "balancer_socket": "", "backend": ""},
-    "targets": {"balancer": {"type": "haproxy", "socket": "${balancer_socket}", "backend": "${backend}"}},
-    "probes": {"login": {"probe": "login.http", "url": "${login_url}", "session_url": "${session_url}", "rate": "165/s", "users": 500, "timeout": "1s"}},
-    "timing": {"baseline": "4s", "recovery": "20s", "settle": "4s"},
-    "steady_state": [{"measure": "login.success_ratio", "at_least": "99%"}],
-    "faults": [{"fault": "balancer.skew", "target": "balancer", "server": "auth2", "share": "80%", "for": "6s"}]
-  })");
-  if (!steps.empty()) json["steps"] = steps;
-  return world.playbook(json.dump());
-}
-
-Json two_questions() {
-  return Json::parse(R"([
-    {"ask": "What is wrong?", "name": "cause", "during": "baseline", "at": "1s", "within": "10m", "scores": "hypothesis"},
-    {"ask": "Still there?", "name": "there", "during": "fault", "at": "2s", "within": "10m"},
-    {"note": "half way", "during": "fault", "at": "3s"}])");
-}
-
-double undone_at(const LoginWorld::Result& result) { return events_of(result, "undone").at(0)["t"].get<double>(); }
-
-}  // namespace
 
 TEST_CASE("the shipped game day, in each of its causes, is felt, judged by its answers, and leaves nothing behind", "[sim][game]") {
   for (std::size_t choice = 0; choice < 3; ++choice) {
@@ -171,89 +92,6 @@ TEST_CASE("the opening told at the end is what the hash at the start promised", 
   CHECK(Json(commitment_of(opened["opening"].get<std::string>())) == seal["commitment"]);
   CHECK(opened["opening"].get<std::string>().find("auth1 has stopped running") != std::string::npos);
   CHECK(opened["t"].get<double>() > undone_at(played.result));
-}
-
-// What is in the file when the runner is killed right before its first event of this kind (and phase).
-std::vector<Json> killed_before(const std::vector<Json>& events, const std::string& kind, const std::string& phase = "") {
-  std::vector<Json> out;
-  for (const Json& event : events) {
-    if (event["event"] == kind && (phase.empty() || event["phase"] == phase)) break;
-    out.push_back(event);
-  }
-  return out;
-}
-
-bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-TEST_CASE("a sealed run whose end was never written is invalid, not held, and nothing says that nothing was injected", "[sim][game]") {
-  LoginWorld world("hardened");
-  const Playbook playbook = world.shipped("game-day.json");
-  const Played played = play_sealed(world, playbook, 1, shipped_answers(playbook));
-  for (const char* before : {"opened", "undone"}) {
-    const auto cut = killed_before(played.seen, before);
-    const Json verdict = judge(playbook, cut);
-    CHECK(verdict["outcome"] == "invalid");
-    CHECK(verdict["because"] == "the run was sealed, and ended before it told what it had done");
-    CHECK(verdict["recovery"]["because"] == verdict["because"]);
-    CHECK(!verdict.contains("score"));
-    const bool undone = before == std::string("opened");  // that all was undone is no secret
-    const Summary summary = summarize(playbook.as_run, cut, verdict);
-    REQUIRE(!summary.done.empty());
-    CHECK(summary.done[0] == "What was injected was sealed, and the run ended before it was told; it was under 150 logins/s.");
-    CHECK(summary.recovery == "Not known: the run was sealed, and ended before it told what it had done.");
-    CHECK(summary.undo == (undone ? "Everything was undone, and read back to make sure." : "Whether everything was undone is not known here: ask `capsize status`."));
-    CHECK(summary.undo_known == undone);
-    CHECK(says(junit_report(verdict), "ask `capsize status`") == !undone);
-    for (const std::string& text : {html_report(playbook.as_run, cut, verdict), postmortem(playbook.as_run, cut, verdict)}) {
-      INFO(text.substr(0, 3000));
-      CHECK(says(text, "What it stands for was never told"));
-      for (const char* untrue : {"does not match it", "Nothing was injected", "<p>Nothing.</p>", "nothing to undo", "Time to detect", "Nobody said"}) {
-        INFO(untrue);
-        CHECK(!says(text, untrue));
-      }
-    }
-  }
-  const auto calm = killed_before(played.seen, "phase", "fault");
-  CHECK(summarize(playbook.as_run, calm, judge(playbook, calm)).done[0] == "Nothing was injected: the playbook was run for 8 s, with 150 logins/s.");
-}
-
-TEST_CASE("a timeline that tells the choice is judged by it, though the playbook beside it was not written again", "[sim][game]") {
-  LoginWorld world("as-it-was");
-  const Playbook playbook = world.shipped("game-day.json");
-  const Played played = play_sealed(world, playbook, 1);
-  CHECK(judge(playbook, played.result.events) == played.result.verdict);
-}
-
-TEST_CASE("a run that was killed during its fault does not say that the fault is gone", "[sim][game]") {
-  LoginWorld world("hardened");
-  const Playbook playbook = short_playbook(world, Json::array());
-  const auto result = world.run(playbook);
-  REQUIRE(result.verdict["outcome"] == "held");
-  const std::string ask = "the record ends before the faults were verified gone: ask `capsize status` what is left of them";
-  const auto of_first = [&](const char* kind) { return killed_before(result.events, kind); };
-  struct Cut {
-    std::vector<Json> events;
-    const char* undo;
-    std::string because;
-  };
-  auto after_effect = of_first("undo");
-  auto before_effect = of_first("effect");
-  const auto after_undo = of_first("undone");
-  const Cut cuts[] = {{after_effect, "unknown", ask}, {before_effect, "unknown", ask}, {of_first("injected"), "unknown", ask}, {after_undo, "undone", "the record ends before the recovery was watched"},
-                      {killed_before(result.events, "phase", "recovery"), "undone", "the record ends before the recovery was watched"}};
-  for (const Cut& cut : cuts) {
-    const Json verdict = judge(playbook, cut.events);
-    INFO(verdict.dump(1));
-    CHECK(verdict["outcome"] == "invalid");
-    CHECK(verdict["because"] == cut.because);
-    CHECK(verdict["faults"][0]["undo"] == cut.undo);
-    const Summary summary = summarize(playbook.as_run, cut.events, verdict);
-    CHECK((summary.undo == "Everything was undone, and read back to make sure.") == (cut.undo == std::string("undone")));
-    const std::string page = html_report(playbook.as_run, cut.events, verdict);
-    CHECK(says(page, "ask `capsize status`") == (cut.undo == std::string("unknown")));
-    CHECK(says(junit_report(verdict), "<error message=\"Whether everything was undone is not known here") == (cut.undo == std::string("unknown")));
-  }
-  CHECK(judge(playbook, before_effect)["faults"][0]["effect"]["because"] == "the run ended before its effect was measured");
 }
 
 TEST_CASE("a calm run of a sealed playbook holds, and hides nothing", "[sim][game]") {
