@@ -31,7 +31,7 @@ struct Asked {
   int resolved = 0;
 };
 
-// What `resolve` does with a name, of which there are so many servers as it says: none of them can be reached.
+// `resolve`: what the name service does the n-th time. The server cannot be reached.
 Asked asked(int looks, const std::function<Task<std::shared_ptr<const Origin>>(Clock& clock, int time)>& resolve) {
   SimClock clock;
   asio::io_context io;
@@ -47,6 +47,7 @@ Asked asked(int looks, const std::function<Task<std::shared_ptr<const Origin>>(C
 Task<std::shared_ptr<const Origin>> nowhere(Clock&, int) {
   const auto origin = std::make_shared<Origin>();
   origin->url = kServer;
+  origin->endpoints.push_back({asio::ip::address_v4::loopback(), 0});  // where nobody can listen
   co_return origin;
 }
 
