@@ -41,7 +41,17 @@ const Window* last_before(const std::vector<const Window*>& windows, double mome
   return out;
 }
 
-void judge_silence(AlertTime& out, const Evidence& evidence, const std::vector<const Window*>& windows) {
+// When the fault, or the first of them, was about to be injected: it is in place a little later.
+double due_at(const Evidence& evidence, std::optional<std::size_t> fault, double in_place) {
+  const auto phase = evidence.span(Span::fault);
+  const auto& faults = evidence.playbook().faults;
+  if (!phase || faults.empty() || (fault && *fault >= faults.size())) return in_place;
+  Duration at = fault ? faults[*fault].at : faults[0].at;
+  for (const PlannedFault& one : faults) at = fault ? at : std::min(at, one.at);
+  return std::min(in_place, phase->from + seconds(at));
+}
+
+void judge_silence(AlertTime& out, const Evidence& evidence, const std::vector<const Window*>& windows, std::optional<std::size_t> fault) {
   const auto baseline = evidence.span(Span::baseline);
   for (const Window* window : windows) {
     if (baseline && to_of(window) <= baseline->to && is_there(alert_state(*window))) out.always = true;
@@ -60,7 +70,8 @@ void judge_silence(AlertTime& out, const Evidence& evidence, const std::vector<c
     out.doubt = "whether it was silent before the fault is not known: " + why(before);
   } else {
     out.silent_before = true;
-    if (alert_state(*before) == AlertState::pending) out.doubt = "it was pending already when this fault began, and may have fired without it";
+    const Window* untouched = last_before(windows, due_at(evidence, fault, *out.moment) - 1e-6);
+    if (untouched != nullptr && alert_state(*untouched) == AlertState::pending) out.doubt = "it was pending already when this fault began, and may have fired without it";
   }
 }
 
@@ -136,7 +147,7 @@ AlertTime time_to_detect(const Evidence& evidence, const std::string& probe, std
   out.moment = evidence.injected_at(fault);
   if (!out.moment) return out;
   const auto& windows = evidence.windows(probe);
-  judge_silence(out, evidence, windows);
+  judge_silence(out, evidence, windows, fault);
   for (const Window* window : windows) {
     if (to_of(window) <= *out.moment) continue;
     const AlertState state = alert_state(*window);
