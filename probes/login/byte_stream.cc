@@ -27,6 +27,7 @@ struct ByteStream::Socket {
   }
   tcp::socket plain;
   std::optional<ssl::stream<tcp::socket&>> tls;
+  bool secured = false;
 };
 
 ByteStream::ByteStream(asio::any_io_executor executor, std::shared_ptr<const Origin> origin) : origin_(std::move(origin)), executor_(std::move(executor)) {}
@@ -47,20 +48,26 @@ Task<ConnectResult> ByteStream::connect() {
   if (out.error) co_return out;
   boost::system::error_code ignored;
   socket_->plain.set_option(tcp::no_delay(true), ignored);
-  if (!origin_->tls) co_return out;
+  co_return out;
+}
+
+Task<ConnectResult> ByteStream::secure() {
+  ConnectResult out;
   out.in_tls = true;
   const std::string& host = origin_->url.address.host;
-  asio::ip::make_address(host, ignored);
-  if (ignored) ::SSL_set_tlsext_host_name(socket_->tls->native_handle(), host.c_str());
+  boost::system::error_code no_address;
+  asio::ip::make_address(host, no_address);
+  if (no_address) ::SSL_set_tlsext_host_name(socket_->tls->native_handle(), host.c_str());
   socket_->tls->set_verify_callback(ssl::host_name_verification(host), out.error);
   co_await socket_->tls->async_handshake(ssl::stream_base::client, asio::redirect_error(asio::use_awaitable, out.error));
   throw_if_cancelled(out.error);
+  socket_->secured = !out.error;
   co_return out;
 }
 
 Task<boost::system::error_code> ByteStream::write(std::string bytes) {
   boost::system::error_code error;
-  if (socket_->tls) {
+  if (socket_->secured) {
     co_await asio::async_write(*socket_->tls, asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
   } else {
     co_await asio::async_write(socket_->plain, asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
@@ -73,7 +80,7 @@ Task<BytesRead> ByteStream::read() {
   BytesRead out;
   out.bytes.resize(kReadAtOnce);
   std::size_t size = 0;
-  if (socket_->tls) {
+  if (socket_->secured) {
     size = co_await socket_->tls->async_read_some(asio::buffer(out.bytes), asio::redirect_error(asio::use_awaitable, out.error));
   } else {
     size = co_await socket_->plain.async_read_some(asio::buffer(out.bytes), asio::redirect_error(asio::use_awaitable, out.error));
@@ -86,7 +93,7 @@ Task<BytesRead> ByteStream::read() {
 void ByteStream::write_and_forget(const std::string& bytes) {
   boost::system::error_code ignored;
   socket_->plain.non_blocking(true, ignored);
-  if (!socket_->tls) socket_->plain.write_some(asio::buffer(bytes), ignored);
+  if (!socket_->secured) socket_->plain.write_some(asio::buffer(bytes), ignored);
 }
 
 }  // namespace capsize

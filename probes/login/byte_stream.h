@@ -19,7 +19,8 @@ class ByteStream {
   ByteStream(asio::any_io_executor executor, std::shared_ptr<const Origin> origin);
   ~ByteStream();
 
-  Task<ConnectResult> connect();
+  Task<ConnectResult> connect();  // without TLS, even to an origin that has it
+  Task<ConnectResult> secure();   // TLS, with the origin's; the handshake begins with the next byte that comes
   Task<boost::system::error_code> write(std::string bytes);  // all of them
   Task<BytesRead> read();                                    // what is there, at least a byte
   void write_and_forget(const std::string& bytes);           // what the socket takes at once: a farewell

@@ -20,6 +20,7 @@ enum Tag : unsigned char {
   kResponseValue = 0x8b,
 };
 constexpr std::string_view kWhoAmI = "1.3.6.1.4.1.4203.1.11.3";
+constexpr std::string_view kStartTls = "1.3.6.1.4.1.1466.20037";
 
 std::string element(unsigned char tag, std::string_view value) {
   std::string out(1, static_cast<char>(tag));
@@ -87,6 +88,8 @@ std::string ldap_bind(int id, std::string_view dn, std::string_view password) {
 }
 
 std::string ldap_who_am_i(int id) { return message(id, element(kExtendedRequest, element(kRequestName, kWhoAmI))); }
+
+std::string ldap_start_tls(int id) { return message(id, element(kExtendedRequest, element(kRequestName, kStartTls))); }
 
 std::string ldap_unbind(int id) { return message(id, element(kUnbind, "")); }
 

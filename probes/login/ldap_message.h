@@ -12,6 +12,7 @@ inline constexpr std::size_t kMaxLdapMessage = 64 * 1024;
 
 std::string ldap_bind(int id, std::string_view dn, std::string_view password);
 std::string ldap_who_am_i(int id);
+std::string ldap_start_tls(int id);  // RFC 4511, 4.14
 std::string ldap_unbind(int id);
 
 struct LdapReply {

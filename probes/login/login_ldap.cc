@@ -19,6 +19,7 @@ struct LdapParams : LoginLoadParams {
   std::string dn;
   bool who_am_i = true;
   bool tls = false;
+  bool start_tls = false;
   bool verify = true;
   std::optional<std::string> ca_file;
 };
@@ -31,6 +32,7 @@ const Spec<LdapParams>& ldap_spec() {
         .optional("who_am_i", &LdapParams::who_am_i, "whether the server is asked \"Who am I?\" after the bind: a bind that leaves the connection anonymous is no login");
     add_load_params(out);
     out.optional("tls", &LdapParams::tls, "whether to speak TLS from the first byte (ldaps)")
+        .optional("start_tls", &LdapParams::start_tls, "whether to begin without TLS and ask for it before anything else (StartTLS, RFC 4511)")
         .optional("verify", &LdapParams::verify, "whether a TLS server must prove who it is")
         .optional("ca_file", &LdapParams::ca_file, "PEM file of the authorities to trust instead of the system's");
     return out;
@@ -43,23 +45,36 @@ struct Received {
   LdapReply reply;
 };
 
+struct Connected {
+  ConnectResult failure;                    // or none
+  std::optional<std::string> no_start_tls;  // what the server said to it, where that was no
+};
+
+constexpr int kStartTlsId = 9;  // beside those of a login: 1, 2 and 3
+
 class LdapTransport final : public LoginTransport {
  public:
   LdapTransport(Clock& clock, LdapParams params) : clock_(clock), params_(std::move(params)) {}
 
   Task<> open() override {
     const auto executor = co_await asio::this_coro::executor;
-    const Url url{params_.tls, params_.address, "/"};
+    const bool is_secure = params_.tls || params_.start_tls;
+    const Url url{is_secure, params_.address, "/"};
     TlsOptions tls;
     tls.verify = params_.verify;
     tls.ca_file = params_.ca_file.value_or("");
     origin_ = co_await resolve_origin(url, tls);
-    if (!params_.tls) co_return;
+    if (!is_secure) co_return;
     const auto stream = std::make_unique<ByteStream>(executor, origin_);
-    auto connecting = stream->connect();
+    auto connecting = connect(*stream);
     const auto result = co_await within(clock_, params_.timeout, std::move(connecting));
-    if (result && result->in_tls && result->error.category() == asio::error::get_ssl_category()) {
-      throw Error(ErrorKind::unavailable, "no TLS with " + show(params_.address) + ": " + result->error.message(), "give its CA as \"ca_file\", or \"verify\": false to go without");
+    if (!result) co_return;
+    if (result->no_start_tls) {
+      throw Error(ErrorKind::unavailable, "the server at " + show(params_.address) + " does not do StartTLS: " + result->no_start_tls.value(),
+                  "give it a certificate, ask its port for ldaps with \"tls\": true, or leave \"start_tls\" out");
+    }
+    if (result->failure.in_tls && result->failure.error.category() == asio::error::get_ssl_category()) {
+      throw Error(ErrorKind::unavailable, "no TLS with " + show(params_.address) + ": " + result->failure.error.message(), "give its CA as \"ca_file\", or \"verify\": false to go without");
     }
   }
 
@@ -75,8 +90,9 @@ class LdapTransport final : public LoginTransport {
   Task<Answer> login(LoginAttempt attempt) {
     const auto executor = co_await asio::this_coro::executor;
     const auto stream = std::make_unique<ByteStream>(executor, origin_);
-    const auto connected = co_await stream->connect();
-    if (connected.error) co_return answer_of(connected);
+    auto connecting = connect(*stream);
+    const Connected connected = co_await std::move(connecting);
+    if (connected.failure.error) co_return answer_of(connected.failure);
     auto binding = ask(*stream, 1, ldap_bind(1, dn_of(attempt.user), attempt.password));
     const Received bound = co_await std::move(binding);
     if (bound.broken || bound.reply.kind != LdapReply::Kind::bind) co_return Answer::broken;
@@ -97,7 +113,28 @@ class LdapTransport final : public LoginTransport {
     co_return is_somebody ? Answer::ok : Answer::broken;
   }
 
-  // `stream` outlives the call: it is the caller's own.
+  // Up to where the password may be sent. The streams of these three outlive the call: they are the caller's own.
+  Task<Connected> connect(ByteStream& stream) {
+    Connected out;
+    out.failure = co_await stream.connect();
+    if (out.failure.error) co_return out;
+    if (params_.start_tls) {
+      auto asking = ask(stream, kStartTlsId, ldap_start_tls(kStartTlsId));
+      const Received answer = co_await std::move(asking);
+      const bool is_no = !answer.broken && (answer.reply.kind != LdapReply::Kind::extended || answer.reply.result != 0);
+      if (is_no) out.no_start_tls = "result " + std::to_string(answer.reply.result);
+      if (answer.broken || is_no) {
+        out.failure.in_tls = true;
+        out.failure.error = make_error_code(boost::system::errc::protocol_error);
+        co_return out;
+      }
+    }
+    if (params_.tls || params_.start_tls) {
+      out.failure = co_await stream.secure();
+    }
+    co_return out;
+  }
+
   Task<Received> ask(ByteStream& stream, int id, std::string message) {
     Received out;
     out.broken = true;
@@ -112,7 +149,8 @@ class LdapTransport final : public LoginTransport {
       size = ldap_message_size(bytes);
       if (size && *size == 0) co_return out;
     }
-    const auto reply = ldap_reply(std::string_view(bytes).substr(0, *size));
+    // More than was asked for is no answer to us; before TLS it would be somebody's words slipped in front of it.
+    const auto reply = bytes.size() == *size ? ldap_reply(bytes) : std::nullopt;
     if (!reply || reply->id != id) co_return out;
     out.broken = false;
     out.reply = *reply;
@@ -137,6 +175,9 @@ void check(const ProbeContext& context, const LdapParams& params) {
   }
   if (params.unknown_user_share.value > 0 && params.dn.find(kUserMark) == std::string::npos) {
     throw Error(ErrorKind::refused, "the probe " + context.name + " has no place for the name of an unknown user", "write {user} in \"dn\"");
+  }
+  if (params.tls && params.start_tls) {
+    throw Error(ErrorKind::refused, "the probe " + context.name + " speaks TLS from the first byte and asks for it as well", "keep \"tls\" (ldaps) or \"start_tls\", not both");
   }
   if (params.password && params.password->empty()) {
     throw Error(ErrorKind::refused, "the probe " + context.name + " has an empty password, which LDAP takes for an anonymous bind", "give the user's password");

@@ -1,4 +1,8 @@
 // login.ldap against slapd, and against servers that are not what they seem.
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/write.hpp>
+#include <thread>
+
 #include "injector/base/error.h"
 #include "tests/system/real_server.h"
 #include "tests/system/watched_probe.h"
@@ -19,23 +23,24 @@ std::string person(int number) {
 // Two users, over ldap and ldaps.
 class RealSlapd {
  public:
-  RealSlapd() : identity_(self_signed("localhost")), port_(free_port(SOCK_STREAM)), tls_port_(free_port(SOCK_STREAM)) {
+  explicit RealSlapd(bool has_certificate = true) : identity_(self_signed("localhost")), port_(free_port(SOCK_STREAM)), tls_port_(free_port(SOCK_STREAM)) {
     const std::string dir = folder_.path();
     write_text(folder_ / "ca.pem", identity_.certificate);
     write_text(folder_ / "key.pem", identity_.key);
     std::filesystem::create_directories(folder_ / "db");
+    const std::string tls = has_certificate ? "TLSCertificateFile " + dir + "/ca.pem\nTLSCertificateKeyFile " + dir + "/key.pem\n" : "";
     std::string schemas;
     for (const char* schema : {"core", "cosine", "inetorgperson"}) schemas += "include /etc/ldap/schema/" + std::string(schema) + ".schema\n";
-    write_text(folder_ / "slapd.conf", schemas + "pidfile " + dir + "/pid\nargsfile " + dir + "/args\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\nthreads 4\nTLSCertificateFile " + dir +
-                                           "/ca.pem\nTLSCertificateKeyFile " + dir + "/key.pem\ndatabase mdb\nsuffix \"dc=example,dc=org\"\ndirectory " + dir +
+    write_text(folder_ / "slapd.conf", schemas + "pidfile " + dir + "/pid\nargsfile " + dir + "/args\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\nthreads 4\n" + tls +
+                                           "database mdb\nsuffix \"dc=example,dc=org\"\ndirectory " + dir +
                                            "/db\nmaxsize 16777216\naccess to attrs=userPassword by anonymous auth by * none\naccess to * by * read\n");
     write_text(folder_ / "base.ldif", "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example\n\n"
                                       "dn: ou=people,dc=example,dc=org\nobjectClass: organizationalUnit\nou: people\n" +
                                           person(1) + person(2));
     fill();
-    const std::string urls = "ldap://127.0.0.1:" + std::to_string(port_) + "/ ldaps://127.0.0.1:" + std::to_string(tls_port_) + "/";
+    const std::string urls = "ldap://127.0.0.1:" + std::to_string(port_) + (has_certificate ? "/ ldaps://127.0.0.1:" + std::to_string(tls_port_) + "/" : "/");
     server_ = std::make_unique<RealServer>(std::vector<std::string>{"/usr/sbin/slapd", "-f", dir + "/slapd.conf", "-h", urls, "-d", "0"}, folder_ / "out.log");
-    const bool ready = eventually([this] { return listens(port_) && listens(tls_port_); }, 30s);
+    const bool ready = eventually([this, has_certificate] { return listens(port_) && (!has_certificate || listens(tls_port_)); }, 30s);
     INFO(server_->log());
     REQUIRE(ready);
   }
@@ -91,6 +96,13 @@ TEST_CASE("a slapd that hangs is timed out, and one that is down is refused", "[
   const Watched hanging = watch("login.ldap", params(slapd.address(), {{"timeout", "300ms"}}), 2);
   CHECK(hanging.value("success_ratio") == 0);
   CHECK(hanging.value("timed_out") >= 30);
+  CHECK(hanging.value("latency.p50") == Approx(0.3).epsilon(0.01));
+  for (const char* how : {"tls", "start_tls"}) {
+    const std::string address = how == std::string("tls") ? slapd.tls_address() : slapd.address();
+    const Watched in_tls = watch("login.ldap", params(address, {{how, true}, {"ca_file", slapd.ca_file()}, {"timeout", "300ms"}}), 1);
+    CHECK(in_tls.value("success_ratio") == 0);
+    CHECK(in_tls.value("timed_out") >= 15);
+  }
   slapd.server().end();
   const Watched down = watch("login.ldap", params(slapd.address()), 2);
   CHECK(down.value("success_ratio") == 0);
@@ -103,6 +115,50 @@ TEST_CASE("a slapd that cannot prove who it is gets no password", "[ldap][beside
   const Watched trusted = watch("login.ldap", params(slapd.tls_address(), {{"tls", true}, {"ca_file", slapd.ca_file()}, {"wrong_password_share", "20%"}}), 2);
   CHECK(trusted.value("success_ratio") == 1);
   CHECK(trusted.value("wrongly_accepted") == 0);
+
+  const std::string named = "localhost" + slapd.address().substr(slapd.address().find(':'));
+  CHECK_THROWS_WITH(watch("login.ldap", params(named, {{"start_tls", true}}), 1), Catch::Contains("certificate verify failed") && Catch::Contains("ca_file"));
+  CHECK_THROWS_WITH(watch("login.ldap", params(slapd.address(), {{"start_tls", true}, {"ca_file", slapd.ca_file()}}), 1), Catch::Contains("certificate verify failed"));  // another name
+  const Watched upgraded = watch("login.ldap", params(named, {{"start_tls", true}, {"ca_file", slapd.ca_file()}, {"wrong_password_share", "20%"}, {"unknown_user_share", "10%"}}), 2);
+  CHECK(upgraded.value("success_ratio") == 1);
+  CHECK(upgraded.value("rejected_rightly") >= 8);
+  CHECK(upgraded.value("wrongly_accepted") == 0);
+}
+
+TEST_CASE("a slapd without a certificate is told from one that is down: it does not do StartTLS", "[ldap][beside]") {
+  RealSlapd slapd(false);
+  CHECK_THROWS_WITH(watch("login.ldap", params(slapd.address(), {{"start_tls", true}}), 1), Catch::Contains("does not do StartTLS: result 2"));
+}
+
+TEST_CASE("words slipped in before TLS are no answer, and the password is not sent after them", "[ldap][beside]") {
+  // Says yes to StartTLS, and with it, before any TLS, that the bind to come was a success.
+  asio::io_context io;
+  asio::ip::tcp::acceptor listening(io, asio::ip::tcp::endpoint(asio::ip::make_address("127.0.0.1"), 0));
+  std::string heard;
+  std::jthread server([&] {
+    const std::string yes("\x30\x0c\x02\x01\x09\x78\x07\x0a\x01\x00\x04\x00\x04\x00", 14);
+    const std::string bound("\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00", 14);
+    boost::system::error_code error;
+    while (!error) {
+      auto client = listening.accept(error);
+      std::array<char, 4096> bytes;
+      if (!error) client.read_some(asio::buffer(bytes), error);
+      if (error) break;
+      asio::write(client, asio::buffer(yes + bound), error);
+      while (!error) {
+        const std::size_t got = client.read_some(asio::buffer(bytes), error);
+        heard.append(bytes.data(), got);
+      }
+      error = {};
+    }
+  });
+  const std::string address = "127.0.0.1:" + std::to_string(listening.local_endpoint().port());
+  const Watched seen = watch("login.ldap", params(address, {{"start_tls", true}, {"verify", false}, {"timeout", "2s"}}), 1);
+  ::shutdown(listening.native_handle(), SHUT_RDWR);
+  server.join();
+  CHECK(seen.value("success_ratio") == 0);
+  CHECK(seen.value("broken") >= 15);
+  CHECK(heard.empty());
 }
 
 TEST_CASE("a server that speaks no LDAP makes broken logins", "[ldap][beside]") {
@@ -128,5 +184,6 @@ TEST_CASE("parameters of login.ldap that would test nothing are refused", "[ldap
   CHECK(refusal(Json::object()).empty());
   CHECK(refusal({{"dn", "cn=admin"}}).find("everybody as one DN") != std::string::npos);
   CHECK(refusal({{"dn", "cn=admin"}, {"user", "a"}, {"password", "b"}, {"unknown_user_share", "1%"}}).find("unknown user") != std::string::npos);
+  CHECK(refusal({{"tls", true}, {"start_tls", true}}).find("TLS from the first byte") != std::string::npos);
   CHECK(refusal({{"user", "a"}, {"password", ""}}).find("empty password") != std::string::npos);
 }
