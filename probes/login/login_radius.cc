@@ -20,6 +20,7 @@ struct RadiusParams : LoginLoadParams {
   Address address;
   std::string secret;
   std::string nas_identifier = "capsize";
+  bool require_message_authenticator = false;
 };
 
 const Spec<RadiusParams>& radius_spec() {
@@ -27,7 +28,9 @@ const Spec<RadiusParams>& radius_spec() {
     Spec<RadiusParams> out;
     out.required("address", &RadiusParams::address, "the server's address and port, as \"radius.staging:1812\"")
         .required("secret", &RadiusParams::secret, "the secret that the server shares with this client; better \"${secret:NAME}\"")
-        .optional("nas_identifier", &RadiusParams::nas_identifier, "what the server is told that this client is (NAS-Identifier)");
+        .optional("nas_identifier", &RadiusParams::nas_identifier, "what the server is told that this client is (NAS-Identifier)")
+        .optional("require_message_authenticator", &RadiusParams::require_message_authenticator,
+                  "whether an answer without a Message-Authenticator counts as not received: it could be forged on the way (CVE-2024-3596)");
     add_load_params(out);
     return out;
   }();
@@ -70,6 +73,7 @@ class RadiusTransport final : public LoginTransport {
     out.user = attempt.user;
     out.password = attempt.password;
     out.nas_identifier = params_.nas_identifier;
+    out.wants_message_authenticator = params_.require_message_authenticator;
     return out;
   }
 

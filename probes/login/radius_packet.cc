@@ -78,12 +78,12 @@ std::string access_request(const RadiusAsk& ask, std::string_view secret) {
   CAPSIZE_CHECK(ask.password.size() <= kMaxRadiusPassword);
   std::string out = {kAccessRequest, static_cast<char>(ask.id), 0, 0};
   out += text_of(ask.authenticator);
+  add(out, kMessageAuthenticator, std::string(16, '\0'));
   add(out, kUserName, ask.user);
   add(out, kUserPassword, hidden_password(ask.password, ask.authenticator, secret));
   add(out, kNasIdentifier, ask.nas_identifier);
-  add(out, kMessageAuthenticator, std::string(16, '\0'));
   set_length(out);
-  out.replace(out.size() - 16, 16, hmac_md5(secret, out));
+  out.replace(kHeader + 2, 16, hmac_md5(secret, out));
   return out;
 }
 
@@ -97,7 +97,7 @@ std::optional<RadiusAnswer> verified_answer(std::string_view packet, const Radiu
   if (!same(packet.substr(4, 16), md5(signed_part + std::string(secret)))) return std::nullopt;
   bool sound = false;
   const auto authenticator = find(packet, kMessageAuthenticator, sound);
-  if (!sound) return std::nullopt;
+  if (!sound || (ask.wants_message_authenticator && !authenticator)) return std::nullopt;
   if (authenticator) {
     if (static_cast<unsigned char>(packet[*authenticator - 1]) != 18) return std::nullopt;
     signed_part.replace(*authenticator, 16, std::string(16, '\0'));

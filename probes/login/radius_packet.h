@@ -20,9 +20,10 @@ struct RadiusAsk {
   std::string user;
   std::string password;
   std::string nas_identifier;
+  bool wants_message_authenticator = false;  // an answer without one is none
 };
 
-// Always with a Message-Authenticator: servers that know of the attack on RADIUS without it (CVE-2024-3596) want one.
+// Always with a Message-Authenticator, before all other attributes: servers that know of the attack on RADIUS without it (CVE-2024-3596) want it.
 // User, password and identifier are within the limits above.
 std::string access_request(const RadiusAsk& ask, std::string_view secret);
 

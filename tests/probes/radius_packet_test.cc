@@ -55,12 +55,13 @@ TEST_CASE("a password is hidden as in the example of the RFC", "[radius]") {
 TEST_CASE("a request has its length, the user, and a signature over all of it", "[radius]") {
   const std::string request = access_request(nemo(), kSecret);
   CHECK(request.substr(0, 4) == bytes({1, 0, 0, static_cast<int>(request.size())}));
-  CHECK(request.substr(20, 6) == bytes({1, 6}) + "nemo");
+  CHECK(request.substr(20, 2) == bytes({80, 18}));  // the signature comes first, where nothing that is forged fits before it
+  CHECK(request.substr(38, 6) == bytes({1, 6}) + "nemo");
   std::string unsigned_one = request;
-  unsigned_one.replace(request.size() - 16, 16, std::string(16, '\0'));
+  unsigned_one.replace(22, 16, std::string(16, '\0'));
   unsigned char mac[16];
   ::HMAC(::EVP_md5(), kSecret.data(), static_cast<int>(kSecret.size()), reinterpret_cast<const unsigned char*>(unsigned_one.data()), unsigned_one.size(), mac, nullptr);
-  CHECK(request.substr(request.size() - 16) == std::string(mac, mac + 16));
+  CHECK(request.substr(22, 16) == std::string(mac, mac + 16));
 }
 
 TEST_CASE("the accept of the example of the RFC is one", "[radius]") {
@@ -95,6 +96,14 @@ TEST_CASE("an answer that is changed anywhere, cut off, for another request or u
   RadiusAsk second = nemo();
   second.id = 1;
   CHECK(verified_answer(good, second, kSecret) == std::nullopt);
+}
+
+TEST_CASE("an answer without a Message-Authenticator is none where one is wanted", "[radius]") {
+  RadiusAsk wary = nemo();
+  wary.wants_message_authenticator = true;
+  CHECK(verified_answer(answer(2, wary, ""), wary, kSecret) == std::nullopt);
+  CHECK(verified_answer(answer(2, wary, bytes({18, 4}) + "no"), wary, kSecret) == std::nullopt);
+  CHECK(verified_answer(answer(2, wary, kSigned), wary, kSecret) == RadiusAnswer::accept);
 }
 
 TEST_CASE("attributes that do not fill the packet make it no answer", "[radius]") {

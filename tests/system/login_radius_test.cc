@@ -62,6 +62,8 @@ TEST_CASE("freeradius accepts its users, and rejects wrong passwords and unknown
   CHECK(denied.value("denied") >= 30);
   const Watched no_secret = watch("login.radius", params(radius.address(), {{"secret", "guessed"}, {"timeout", "300ms"}}), 2);
   CHECK(no_secret.value("timed_out") >= 30);  // RADIUS is silent to strangers
+  CHECK(no_secret.value("latency.p50") == Approx(0.3).epsilon(0.01));
+  CHECK(no_secret.value("success_ratio") == 0);
 }
 
 TEST_CASE("a freeradius that hangs is timed out, and one that is down is refused", "[radius][beside]") {
@@ -70,6 +72,7 @@ TEST_CASE("a freeradius that hangs is timed out, and one that is down is refused
   const Watched hanging = watch("login.radius", params(radius.address(), {{"timeout", "300ms"}}), 2);
   CHECK(hanging.value("success_ratio") == 0);
   CHECK(hanging.value("timed_out") >= 30);
+  CHECK(hanging.value("latency.p50") == Approx(0.3).epsilon(0.01));
   radius.server().end();
   const Watched down = watch("login.radius", params(radius.address()), 2);
   CHECK(down.value("success_ratio") == 0);
