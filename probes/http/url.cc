@@ -15,6 +15,12 @@ constexpr std::size_t kMaxUrlBytes = 2048;
 
 std::uint16_t own_port(const Url& url) { return url.tls ? kHttpsPort : kHttpPort; }
 
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return out;
+}
+
 // Visible ASCII only: nothing in a URL can end the request line.
 bool visible(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
@@ -29,7 +35,7 @@ Parsed<Url> parse_url(std::string_view text) {
   if (!(out.tls || text.starts_with("http://")) || text.size() > kMaxUrlBytes || !visible(text)) return mistake;
   const std::string_view rest = text.substr(out.tls ? 8 : 7);
   const std::size_t slash = std::min(rest.find_first_of("/?"), rest.size());
-  const std::string authority(rest.substr(0, slash));
+  const std::string authority = lower(rest.substr(0, slash));  // a host is the same however it is written
   const std::string_view target = rest.substr(slash);
   if (target.find('#') != std::string_view::npos) return mistake;
   const bool has_port = authority.find(':', authority.empty() || authority.front() != '[' ? 0 : authority.find(']')) != std::string::npos;

@@ -6,7 +6,8 @@
 namespace capsize {
 namespace {
 
-constexpr std::size_t kMostCookies = 50;  // of one login
+constexpr std::size_t kMostCookies = 50;       // of one login
+constexpr std::size_t kMaxCookieBytes = 4096;  // name and value (RFC 6265, 6.1)
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -56,7 +57,7 @@ void CookieJar::take(const Url& from, std::string_view set_cookie) {
   if (pair.find('=') == std::string_view::npos) return;
   cookie.name = cut(pair, '=');
   cookie.value = trimmed(pair);
-  if (cookie.name.empty() || !fit(cookie.name) || !fit(cookie.value)) return;
+  if (cookie.name.empty() || !fit(cookie.name) || !fit(cookie.value) || cookie.name.size() + cookie.value.size() > kMaxCookieBytes) return;
   bool gone = false;
   while (!set_cookie.empty()) {
     std::string_view attribute = cut(set_cookie, ';');

@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/beast/core/string.hpp>
 
 #include "injector/base/error.h"
@@ -86,37 +87,38 @@ bool fit_for_header(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= ' ' && c != 0x7f; });
 }
 
-std::string as_text(const Json& json) { return json.is_string() ? json.get<std::string>() : json.dump(-1, ' ', true, Json::error_handler_t::replace); }
-
-const Json* at(const Json& body, const std::string& pointer) {
-  const Json::json_pointer place(pointer);
-  return body.is_discarded() || !body.contains(place) ? nullptr : &body.at(place);
-}
-
 bool status_fits(const FlowStep& step, unsigned status) { return step.status.empty() ? status >= 200 && status < 300 : step.status.contains(status); }
 
-std::optional<std::string> captured(const Capture& capture, const HttpSaid& said, const Json& body, const CookieJar& jar) {
-  if (capture.from == Capture::From::cookie) return jar.value(capture.what);
-  if (capture.from == Capture::From::header) {
-    for (const auto& [name, value] : said.headers) {
-      if (boost::beast::iequals(name, capture.what)) return value;
-    }
-    return std::nullopt;
-  }
-  const Json* found = at(body, capture.what);
-  if (found == nullptr || found->is_structured() || found->is_null()) return std::nullopt;
-  return as_text(*found);
+bool is_a_no(unsigned status) { return status >= 400 && status < 600; }
+
+constexpr std::array<std::string_view, 3> kByChance = {"random", "pkce_verifier", "pkce_challenge"};
+bool is_by_chance(std::string_view name) { return std::find(kByChance.begin(), kByChance.end(), name) != kByChance.end(); }
+
+// Base64 as URLs have it, without padding.
+std::string base64url(std::string_view bytes) {
+  std::string out = base64(bytes);
+  std::erase(out, '=');
+  for (char& c : out) c = c == '+' ? '-' : c == '/' ? '_' : c;
+  return out;
 }
 
-bool is_a_no(unsigned status) { return status >= 400 && status < 600; }
+std::string bytes_by_chance(Rng& rng, std::size_t size) {
+  std::string out;
+  while (out.size() < size) {
+    for (std::uint64_t drawn = rng.next(), i = 0; i < 8; ++i, drawn >>= 8) out += static_cast<char>(drawn & 0xff);
+  }
+  out.resize(size);
+  return out;
+}
 
 class FlowTransport final : public LoginTransport {
  public:
   FlowTransport(Clock& clock, Flow flow, std::unique_ptr<HttpWire> wire)
-      : clock_(clock), flow_(std::move(flow)), wire_(std::move(wire)), origins_(origins_of(flow_)), use_(first_use_of_token(flow_).value_or(0)) {
+      : clock_(clock), flow_(std::move(flow)), wire_(std::move(wire)), origins_(origins_of(flow_)), use_(first_use_of_token(flow_).value_or(0)), rng_(flow_.seed) {
     CAPSIZE_CHECK(!flow_.steps.empty());
     first_credentials_ = flow_.steps.size();
     for (std::size_t i = 0; i < flow_.steps.size(); ++i) {
+      for (const std::string& name : names_in(flow_.steps[i])) uses_chance_ = uses_chance_ || is_by_chance(name);
       if (!sends_credentials(flow_.steps[i])) continue;
       first_credentials_ = std::min(first_credentials_, i);
       last_credentials_ = i;
@@ -139,6 +141,7 @@ class FlowTransport final : public LoginTransport {
     const auto conversation = wire_->start();
     FlowValues values = values_of(attempt);
     values.insert(flow_.given.begin(), flow_.given.end());
+    if (uses_chance_) values.merge(chance_values(rng_));
     CookieJar jar;
     std::size_t i = 0;
     if (attempt.expired_token) {
@@ -170,6 +173,8 @@ class FlowTransport final : public LoginTransport {
   const std::unique_ptr<HttpWire> wire_;
   const std::vector<Url> origins_;
   const std::size_t use_;
+  Rng rng_;
+  bool uses_chance_ = false;
   std::size_t first_credentials_ = 0;
   std::size_t last_credentials_ = 0;
 };
@@ -190,25 +195,44 @@ FlowValues values_of(const LoginAttempt& attempt) {
           {"client", base64(form_encoded(attempt.user) + ":" + form_encoded(attempt.password))}};
 }
 
-std::set<std::string> names_in(const FlowStep& step) {
+FlowValues chance_values(Rng& rng) {
+  const std::string verifier = base64url(bytes_by_chance(rng, 32));
+  return {{"random", base64url(bytes_by_chance(rng, 16))}, {"pkce_verifier", verifier}, {"pkce_challenge", pkce_challenge(verifier)}};
+}
+
+std::string pkce_challenge(std::string_view verifier) {
+  std::string digest(32, '\0');
+  CAPSIZE_CHECK(::EVP_Digest(verifier.data(), verifier.size(), reinterpret_cast<unsigned char*>(digest.data()), nullptr, ::EVP_sha256(), nullptr) == 1);
+  return base64url(digest);
+}
+
+bool is_taken(std::string_view name) { return is_by_chance(name) || values_of({}).contains(std::string(name)); }
+
+std::set<std::string> names_sent(const FlowStep& step) {
   std::set<std::string> out;
   add_names(std::string_view(step.url), out);
   for (const auto& [name, value] : step.headers) add_names(std::string_view(value), out);
   for (const auto& [name, value] : step.form) add_names(std::string_view(value), out);
   if (step.json) add_names(*step.json, out);
+  return out;
+}
+
+std::set<std::string> names_in(const FlowStep& step) {
+  std::set<std::string> out = names_sent(step);
   for (const auto& [pointer, value] : step.check) add_names(value, out);
   if (step.contains) add_names(std::string_view(*step.contains), out);
   return out;
 }
 
 bool sends_credentials(const FlowStep& step) {
-  const auto names = names_in(step);
+  const auto names = names_sent(step);
   return names.contains("password") || names.contains("basic") || names.contains("client");
 }
 
 std::optional<std::string> unknown_name(const Flow& flow) {
   FlowValues known = values_of({});
   known.insert(flow.given.begin(), flow.given.end());
+  for (const std::string_view name : kByChance) known[std::string(name)] = "";
   for (const FlowStep& step : flow.steps) {
     for (const std::string& name : names_in(step)) {
       if (!known.contains(name)) return name;
@@ -235,7 +259,7 @@ std::optional<std::size_t> first_use_of_token(const Flow& flow) {
   std::optional<std::size_t> out;
   for (std::size_t i = 0; i < flow.steps.size(); ++i) {
     if (flow.steps[i].capture.contains("token")) out.reset();  // a newer token: what comes before makes it, as a refresh does
-    if (!out && names_in(flow.steps[i]).contains("token")) out = i;
+    if (!out && names_sent(flow.steps[i]).contains("token")) out = i;
     if (sends_credentials(flow.steps[i])) out.reset();
   }
   return out;
@@ -284,7 +308,7 @@ bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowVal
   }
   if (step.contains && said.body.find(fill.text(*step.contains)) == std::string::npos) return false;
   for (const auto& [name, capture] : step.capture) {
-    auto value = captured(capture, said, body, given);
+    auto value = captured(capture, from, said, body, given);
     if (!value || value->empty() || value->size() > kMaxCaptured) return false;
     values[name] = std::move(*value);
   }

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "injector/base/rng.h"
 #include "probes/login/cookie_jar.h"
+#include "probes/login/flow_capture.h"
 #include "probes/login/http_wire.h"
 
 namespace capsize {
@@ -16,13 +18,6 @@ inline constexpr std::size_t kMaxCaptured = 16 * 1024;  // bytes of one captured
 
 // Beside user and password: basic is base64 of user:password, client the same of both percent-encoded (RFC 6749, 2.3.1).
 using FlowValues = std::map<std::string, std::string>;
-
-struct Capture {
-  enum class From { json, header, cookie };
-  From from = From::json;
-  std::string what;  // a JSON pointer, the name of a header, the name of a cookie
-  friend bool operator==(const Capture&, const Capture&) = default;
-};
 
 struct FlowStep {
   std::string method = "GET";
@@ -41,14 +36,21 @@ struct Flow {
   std::vector<FlowStep> steps;
   std::string expired_token;  // what {token} is for an attempt with an expired one; empty: there is none
   FlowValues given;           // more names, and what they stand for
+  std::uint64_t seed = 0;     // of what each login draws by chance
 };
 
 FlowValues values_of(const LoginAttempt& attempt);
+// Of each login anew: random, and a code verifier with its challenge, S256 (RFC 7636).
+FlowValues chance_values(Rng& rng);
+std::string pkce_challenge(std::string_view verifier);
+// Names that always stand for something: no capture may take one.
+bool is_taken(std::string_view name);
 
 std::string base64(std::string_view bytes);
 
 // The names in braces, of all texts of the step.
 std::set<std::string> names_in(const FlowStep& step);
+std::set<std::string> names_sent(const FlowStep& step);  // of these, the ones in the request
 bool sends_credentials(const FlowStep& step);
 // The first name that stands for nothing where it is used; nothing where all do.
 std::optional<std::string> unknown_name(const Flow& flow);

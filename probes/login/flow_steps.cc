@@ -41,7 +41,7 @@ const Spec<StepKeys>& step_spec() {
           .optional("form", &StepKeys::form, "a form to send, as {\"user\": \"{user}\", \"password\": \"{password}\"}")
           .optional("json", &StepKeys::json, "JSON to send")
           .optional("status", &StepKeys::status, "the statuses that are right, as [303]; default: any 2xx")
-          .optional("capture", &StepKeys::capture, "what to take from the answer, as {\"token\": \"json:/access_token\", \"next\": \"header:Location\", \"csrf\": \"cookie:csrf\"}")
+          .optional("capture", &StepKeys::capture, "what to take from the answer, as {\"token\": \"json:/access_token\", \"next\": \"header:Location\", \"csrf\": \"field:csrf\"}")
           .optional("check", &StepKeys::check, "what must be in a JSON answer, by JSON pointer, as {\"/active\": true, \"/name\": \"{user}\"}")
           .optional("contains", &StepKeys::contains, "text that must be in the answer's body");
   return spec;
@@ -58,18 +58,27 @@ bool is_token(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || kMarks.find(c) != std::string_view::npos; });
 }
 
+constexpr std::array<std::pair<std::string_view, Capture::From>, 6> kSources = {{{"json", Capture::From::json},
+                                                                                 {"header", Capture::From::header},
+                                                                                 {"cookie", Capture::From::cookie},
+                                                                                 {"query", Capture::From::query},
+                                                                                 {"field", Capture::From::field},
+                                                                                 {"form", Capture::From::form}}};
+
 Parsed<Capture> capture_of(const std::string& text) {
-  const std::size_t colon = std::min(text.find(':'), text.size());
-  const std::string from = text.substr(0, colon);
-  Capture out;
-  out.what = text.substr(std::min(colon + 1, text.size()));
-  if (from == "json") {
-    if (const auto mistake = json_pointer_mistake(out.what)) return *mistake;
-    return out;
+  const std::size_t colon = text.find(':');
+  const auto source = std::find_if(kSources.begin(), kSources.end(), [from = text.substr(0, colon)](const auto& known) { return known.first == from; });
+  if (colon == std::string::npos || source == kSources.end()) {
+    return Mistake{in_quotes(text) + " does not say what to capture", "write \"json:/token\", \"header:Location\", \"cookie:session\", \"query:code\", \"field:csrf\" or \"form:\""};
   }
-  out.from = from == "header" ? Capture::From::header : Capture::From::cookie;
-  if ((from == "header" || from == "cookie") && is_token(out.what)) return out;
-  return Mistake{in_quotes(text) + " does not say what to capture", "write \"json:/token\", \"header:Location\" or \"cookie:session\""};
+  const Capture out{source->second, text.substr(colon + 1)};
+  if (out.from == Capture::From::json) {
+    if (const auto mistake = json_pointer_mistake(out.what)) return *mistake;
+  }
+  const bool names_a_token = out.from == Capture::From::header || out.from == Capture::From::cookie;
+  if (names_a_token && !is_token(out.what)) return Mistake{in_quotes(text) + " has no name of a " + std::string(source->first), "write \"header:Location\" or \"cookie:session\""};
+  if (out.what.empty() && out.from != Capture::From::form) return Mistake{in_quotes(text) + " does not say which", "write the name behind the colon, as \"query:code\""};
+  return out;
 }
 
 // Everything in the step itself; what names it may use depends on the steps before.
@@ -104,6 +113,7 @@ std::optional<Mistake> read_step(const Json& json, FlowStep& out) {
   if (!keys.capture) return std::nullopt;
   for (const auto& [name, text] : keys.capture->entries) {
     if (!is_name(name)) return Mistake{in_quotes(name) + " cannot be a name for what is captured", "write small letters, digits and underlines"};
+    if (is_taken(name)) return Mistake{in_quotes(name) + " has a meaning of its own", "capture it as something else"};
     auto capture = capture_of(text);
     if (auto* mistake = std::get_if<Mistake>(&capture)) return std::move(*mistake);
     out.capture[name] = std::get<Capture>(std::move(capture));
@@ -159,7 +169,7 @@ Parsed<FlowSteps> ParamTraits<FlowSteps>::parse(const Json& json) {
   if (!json.is_array() || json.empty() || json.size() > kMaxSteps) return wrong_type(json, fmt::format("a list of 1 to {} steps", kMaxSteps));
   FlowSteps out;
   out.written = json;
-  std::vector<std::string> known = {"user", "password", "basic"};
+  std::vector<std::string> known = {"user", "password", "basic", "random", "pkce_verifier", "pkce_challenge"};
   bool has_credentials = false;
   for (std::size_t i = 0; i < json.size(); ++i) {
     const auto here = [i](Mistake mistake) { return Mistake{fmt::format("step {}: {}", i + 1, mistake.fact), mistake.remedy}; };

@@ -193,13 +193,15 @@ std::unique_ptr<Probe> make(ProbeContext context) {
     throw Error(ErrorKind::refused, "the probe " + context.name + " has an attempt_timeout, and clients that never try again",
                 "give \"retry\": \"fixed\" or \"exponential\", or shorten \"timeout\"");
   }
-  if (params.steps || params.expired_token) check_names(context, flow_of(params));
+  if (params.steps || params.expired_token) check_names(context, flow_of(params), params.user.value_or(params.user_prefix));
   const LoadPlan plan = plan_of(context, params);
   const HttpLoginOptions options = options_of(params, plan.max_in_flight);
   if (!params.steps && !params.expired_token) {
     return make_load_probe(std::move(context), plan, [options, shares](Clock& clock) { return with_controls(make_http_login_transport(clock, options), shares); });
   }
-  return make_load_probe(std::move(context), plan, [flow = flow_of(params), options, shares](Clock& clock) {
+  Flow flow = flow_of(params);
+  flow.seed = context.rng.stream("flow").next();
+  return make_load_probe(std::move(context), plan, [flow, options, shares](Clock& clock) {
     return with_controls(make_flow_transport(clock, flow, make_pooled_wire(clock, origins_of(flow), options.pool, options.tls)), shares);
   });
 }

@@ -150,8 +150,9 @@ std::unique_ptr<Probe> make(ProbeContext context) {
   check(context, params);
   const ControlShares shares{params.wrong_password_share, params.unknown_user_share, params.expired_token_share};
   const LoadPlan plan = load_plan_of(context, params, shares);
-  const Flow flow = flow_of(params);
-  check_names(context, flow);
+  Flow flow = flow_of(params);
+  flow.seed = context.rng.stream("flow").next();
+  check_names(context, flow, params.user.value_or(params.user_prefix));
   const PoolOptions pool = pool_of(params, plan);
   const TlsOptions tls = tls_of(params);
   return make_load_probe(std::move(context), plan, [flow, shares, pool, tls](Clock& clock) {

@@ -23,9 +23,13 @@ void check_controls(const ProbeContext& context, const ControlShares& shares) {
               "let wrong_password_share, unknown_user_share and expired_token_share add up to 100 % at most");
 }
 
-void check_names(const ProbeContext& context, const Flow& flow) {
+void check_names(const ProbeContext& context, const Flow& flow, std::string_view user) {
   const auto name = unknown_name(flow);
   if (name) throw Error(ErrorKind::refused, "the probe " + context.name + " has {" + *name + "} in its texts, which stands for nothing", "write {user}, or leave the braces out");
+  const bool is_basic = std::any_of(flow.steps.begin(), flow.steps.end(), [](const FlowStep& step) { return names_sent(step).contains("basic"); });
+  if (!is_basic || user.find(':') == std::string_view::npos) return;
+  throw Error(ErrorKind::refused, "the probe " + context.name + " has a colon in its users' names, where Basic authentication takes the password to begin (RFC 7617)",
+              "let users without a colon log in");
 }
 
 LoadPlan load_plan_of(const ProbeContext& context, const LoginLoadParams& params, const ControlShares& shares) {

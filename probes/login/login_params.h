@@ -88,7 +88,7 @@ Spec<P>& add_connection_params(Spec<P>& spec) {
 // Throws Error (refused) where the parameters contradict each other.
 void check_credentials(const ProbeContext& context, const std::optional<std::string>& user, const std::optional<std::string>& password);
 void check_controls(const ProbeContext& context, const ControlShares& shares);
-void check_names(const ProbeContext& context, const Flow& flow);
+void check_names(const ProbeContext& context, const Flow& flow, std::string_view user);  // `user`: what users' names begin with
 LoadPlan load_plan_of(const ProbeContext& context, const LoginLoadParams& params, const ControlShares& shares);
 PoolOptions pool_of(const LoginHttpParams& params, const LoadPlan& plan);
 TlsOptions tls_of(const LoginHttpParams& params);

@@ -111,7 +111,7 @@ TEST_CASE("a redirect to elsewhere is not followed, and a captured line break do
     return [=](const HttpAsk& ask) { return ask.method == "POST" ? says(303, "", {{"Location", next}, {"Set-Cookie", "sid=s1; Path=/"}}) : form_service(ask); };
   };
   CHECK(try_flow(flow_of(kForm), with_next("https://staging.example/me?x=1")).answer == Answer::ok);
-  for (const char* elsewhere : {"https://evil.example/me", "//evil.example/me", "http://staging.example/me?x=1", "me"}) {
+  for (const char* elsewhere : {"https://evil.example/me", "//evil.example/me", "http://staging.example/me?x=1", "javascript:alert(1)"}) {
     INFO(elsewhere);
     const Tried tried = try_flow(flow_of(kForm), with_next(elsewhere));
     CHECK(tried.answer == Answer::broken);
@@ -124,6 +124,81 @@ TEST_CASE("a redirect to elsewhere is not followed, and a captured line break do
   const Tried evil = try_flow(bearer, [](const HttpAsk&) { return says(200, R"({"token":"a\r\nX-Evil: 1"})"); });
   CHECK(evil.answer == Answer::broken);
   CHECK(evil.asked.size() == 1);
+}
+
+TEST_CASE("where a redirect leads is relative to the host that redirects, and never to another", "[flow]") {
+  const Flow flow = flow_of(Json::parse(R"([
+    {"url": "https://id.example/a/login?x=1", "form": {"p": "{password}"}, "status": [302], "capture": {"next": "header:Location"}},
+    {"url": "{next}"}])"));
+  const auto led_to = [&flow](const std::string& location) {
+    const Tried tried = try_flow(flow, [&](const HttpAsk& ask) { return ask.method == "POST" ? says(302, "", {{"location", location}}) : says(200); });
+    return tried.asked.size() < 2 ? "nowhere" : show(tried.asked[1].url);
+  };
+  CHECK(led_to("/me") == "https://id.example/me");
+  CHECK(led_to("me#here") == "https://id.example/a/me");
+  CHECK(led_to("../me?y=../z") == "https://id.example/me?y=../z");
+  CHECK(led_to("./../../../b/./c/..") == "https://id.example/b/");
+  CHECK(led_to("?y") == "https://id.example/a/login?y");
+  CHECK(led_to("//staging.example/me") == "https://staging.example/me");
+  CHECK(led_to("HTTPS://Staging.Example/Me") == "https://staging.example/Me");
+  CHECK(led_to("//evil.example/me") == "nowhere");
+  CHECK(led_to("https://id.example@evil.example/me") == "nowhere");
+  CHECK(led_to("https://id.example:8443/me") == "nowhere");
+  CHECK(led_to("mailto:me") == "nowhere");
+}
+
+// The authorization code grant with PKCE, as a browser and a client without a secret go through it.
+const Json kCode = Json::parse(R"([
+  {"url": "https://id.example/auth?client_id=spa&redirect_uri=https%3A%2F%2Fapp.example%2Fcb&state={random}&code_challenge={pkce_challenge}", "status": [303], "capture": {"page": "header:Location"}},
+  {"url": "{page}", "capture": {"action": "form:", "csrf": "field:csrf"}},
+  {"url": "{action}", "form": {"login": "{user}", "password": "{password}", "csrf": "{csrf}"}, "status": [303], "capture": {"back": "header:Location"}},
+  {"url": "{back}", "status": [303], "capture": {"code": "query:code"}},
+  {"url": "https://id.example/token", "form": {"code": "{code}", "code_verifier": "{pkce_verifier}"}, "capture": {"token": "json:/access_token"}},
+  {"url": "https://id.example/me", "headers": {"Authorization": "Bearer {token}"}, "check": {"/sub": "{user}"}}
+])");
+
+Scripted provider(const HttpAsk& ask) {
+  const std::string& target = ask.url.target;
+  if (target.starts_with("/auth?")) return says(303, "", {{"Location", "/interaction/7"}});
+  if (target == "/interaction/7") return says(200, R"(<form action="/find"><input name=q></form><form method=post action='../do?a=1&amp;b=2'><input name="csrf" value="c&quot;1"><input type=PASSWORD name=password></form>)");
+  if (target == "/do?a=1&b=2") return ask.body.find("password=right") == std::string::npos || ask.body.find("csrf=c%221") == std::string::npos ? says(401) : says(303, "", {{"Location", "https://id.example/auth/7"}});
+  if (target == "/auth/7") return says(303, "", {{"Location", "https://app.example/cb?state=s&code=a%2Bb+c#x"}});
+  if (target == "/token") return ask.body.find("code=a%2Bb%20c&") == std::string::npos ? says(400) : says(200, R"({"access_token":"t1"})");
+  return says(200, R"({"sub":"ann"})");
+}
+
+TEST_CASE("an authorization code with PKCE is had through the provider's login page", "[flow]") {
+  const Tried tried = try_flow(flow_of(kCode), provider);
+  CHECK(tried.answer == Answer::ok);
+  REQUIRE(tried.asked.size() == 6);
+  const auto parameter = [](std::string text, const std::string& name) { return query_parameter("?" + text.substr(text.find('?') + 1), name).value_or(""); };
+  const std::string verifier = parameter(tried.asked[4].body, "code_verifier");
+  const std::string challenge = parameter(tried.asked[0].url.target, "code_challenge");
+  CHECK(verifier.size() == 43);
+  CHECK(challenge.size() == 43);
+  CHECK(verifier.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == std::string::npos);
+  CHECK(try_flow(flow_of(kCode), provider, Try::wrong).answer == Answer::rejected_rightly);
+  const auto refusing = [](const HttpAsk& ask) { return ask.url.target == "/auth/7" ? says(303, "", {{"Location", "https://app.example/cb?error=access_denied"}}) : provider(ask); };
+  CHECK(try_flow(flow_of(kCode), refusing).answer == Answer::broken);
+}
+
+TEST_CASE("each login draws a code verifier and a challenge of its own, which fit, and a seed repeats them", "[flow]") {
+  Rng rng(7);
+  const FlowValues first = chance_values(rng);
+  const FlowValues second = chance_values(rng);
+  CHECK(first.at("pkce_verifier") != second.at("pkce_verifier"));
+  CHECK(first.at("random") != second.at("random"));
+  CHECK(first.at("random").size() == 22);
+  Rng again(7);
+  CHECK(chance_values(again) == first);
+  CHECK(pkce_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");  // RFC 7636, appendix B
+  CHECK(pkce_challenge(first.at("pkce_verifier")) == first.at("pkce_challenge"));
+}
+
+TEST_CASE("a password in a check does not make a step one that sends it", "[flow]") {
+  const Flow flow = flow_of(Json::parse(R"([{"form": {"p": "{password}"}}, {"check": {"/echo": "{password}"}}])"));
+  const auto echoes_nothing = [](const HttpAsk& ask) { return ask.method == "POST" ? says(200) : says(403); };
+  CHECK(try_flow(flow, echoes_nothing).answer == Answer::broken);  // and not denied: the login itself was a success
 }
 
 TEST_CASE("JSON goes out with its texts filled in, and braces around anything but a name stay", "[flow]") {
@@ -163,7 +238,13 @@ TEST_CASE("mistakes in steps are said with their step", "[flow]") {
   CHECK(said(R"([{"form": {"p": "{password}"}}, {"url": "/a?t={tokn}"}])").starts_with("step 2: "));
   CHECK(said(R"([{"form": {"p": "{password}", "t": "{token}"}, "capture": {"token": "json:/t"}}])").starts_with("step 1: "));
   CHECK(said(R"([{"form": {"p": "{password}"}, "capture": {"token": "xml:/t"}}])") ==
-        "step 1: \"xml:/t\" does not say what to capture; write \"json:/token\", \"header:Location\" or \"cookie:session\"");
+        "step 1: \"xml:/t\" does not say what to capture; write \"json:/token\", \"header:Location\", \"cookie:session\", \"query:code\", \"field:csrf\" or \"form:\"");
+  CHECK(said(R"([{"form": {"p": "{password}"}, "capture": {"token": "query:"}}])").starts_with("step 1: \"query:\" does not say which"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "capture": {"token": "header:a b"}}])").starts_with("step 1: \"header:a b\" has no name of a header"));
+  for (const char* taken : {"user", "password", "basic", "client", "random", "pkce_verifier"}) {
+    const Json steps = {{{"form", {{"p", "{password}"}}}, {"capture", {{taken, "json:/t"}}}}};
+    CHECK(mistake_in(steps).find("has a meaning of its own") != std::string::npos);
+  }
   CHECK(said(R"([{"form": {"p": "{password}"}, "capture": {"token": "json:t"}}])").starts_with("step 1: \"t\" is not a JSON pointer"));
   CHECK(said(R"([{"form": {"p": "{password}"}, "json": {}}])").starts_with("step 1: both a form and JSON"));
   CHECK(said(R"([{"form": {"p": "{password}"}, "status": [100]}])").starts_with("step 1: 100 is not a status"));
@@ -187,6 +268,10 @@ TEST_CASE("cookies go back to their host below their path, and go when they are 
   CHECK(jar.value("all") == "3");
   jar.take(url("https://a.example/"), "all=; Max-Age=0; Path=/");
   CHECK(jar.value("all") == std::nullopt);
+  jar.take(url("https://a.example/"), "big=" + std::string(4093, 'x'));
+  CHECK(jar.value("big") == std::string(4093, 'x'));
+  jar.take(url("https://a.example/"), "big=; Max-Age=0");
+  jar.take(url("https://a.example/"), "big=" + std::string(4094, 'x'));
   for (const char* nonsense : {"", "=1", "a", "a=b c", "a=\x01", ";;;"}) jar.take(url("https://a.example/"), nonsense);
   CHECK(jar.header_for(url("https://a.example/")).empty());
 }

@@ -1,6 +1,8 @@
 // login.basic as a flow: the header it sends, and what of the page it believes.
+#include "injector/base/error.h"
 #include "probes/login/flow.h"
 #include "probes/login/login_basic.h"
+#include "probes/probe.h"
 #include "tests/probes/scripted_wire.h"
 
 using namespace capsize;
@@ -35,4 +37,26 @@ TEST_CASE("a page that anyone is shown is wrongly accepted", "[basic]") {
   CHECK(try_flow(basic_flow(json), open_to_all, Try::wrong).answer == Answer::rejected_rightly);
   CHECK(try_flow(basic_flow(json), open_to_all).answer == Answer::broken);
   CHECK(try_flow(basic_flow(json), guarded).answer == Answer::ok);
+}
+
+TEST_CASE("names with a colon, which Basic authentication cannot carry, are refused before anything is sent", "[basic]") {
+  const auto refusal = [](const char* type, Json params) {
+    ProbeContext context;
+    context.name = "login";
+    context.params = std::move(params);
+    try {
+      find_probe(type)->make(std::move(context));
+    } catch (const Error& error) {
+      return error.fact();
+    }
+    return std::string();
+  };
+  Json params = kParams;
+  CHECK(refusal("login.basic", params).empty());
+  params.update({{"user", "ann:x"}, {"password", "right"}});
+  CHECK(refusal("login.basic", params).find("a colon") != std::string::npos);
+  params["steps"] = Json::parse(R"([{"headers": {"Authorization": "Basic {basic}"}}])");
+  CHECK(refusal("login.http", params).find("a colon") != std::string::npos);
+  params["steps"] = Json::parse(R"([{"form": {"user": "{user}", "password": "{password}"}}])");
+  CHECK(refusal("login.http", params).empty());
 }

@@ -10,6 +10,11 @@ TEST_CASE("a URL is taken apart into what is connected to and what is asked for"
   CHECK(std::get<Url>(parse_url("https://[::1]:8443/x")) == Url{true, {"::1", 8443}, "/x"});
 }
 
+TEST_CASE("a host is the same however it is written, a path is not", "[url]") {
+  CHECK(std::get<Url>(parse_url("https://Auth.Staging/Login")) == std::get<Url>(parse_url("https://auth.staging/Login")));
+  CHECK(!(std::get<Url>(parse_url("https://auth.staging/Login")) == std::get<Url>(parse_url("https://auth.staging/login"))));
+}
+
 TEST_CASE("a URL is shown as it was written", "[url]") {
   for (const char* text : {"http://127.0.0.1:8080/login?x=1", "https://auth.staging/", "https://[::1]/x", "http://[::1]:8080/"}) {
     CHECK(show(std::get<Url>(parse_url(text))) == text);

@@ -75,6 +75,7 @@ TEST_CASE("an nginx that hangs is timed out, and one that is down is refused", "
   const Watched hanging = watch("login.basic", params(nginx.url("/private/"), {{"timeout", "300ms"}}), 2);
   CHECK(hanging.value("success_ratio") == 0);
   CHECK(hanging.value("timed_out") >= 30);
+  CHECK(hanging.value("latency.p50") == Approx(0.3).epsilon(0.01));
   CHECK(hanging.value("refused") == 0);
   nginx.server().end();
   const Watched down = watch("login.basic", params(nginx.url("/private/")), 2);
