@@ -9,6 +9,7 @@ vm_packages=(qemu-system-x86 linux-image-cloud-amd64 busybox-static cpio kmod nf
 far_packages=(openssh-client openssh-server podman crun runc)  # other machines and containers, for tests; runc takes cgroups in hybrid mode
 sanitizer_packages=(libclang-rt-16-dev)
 login_packages=(nginx-light slapd freeradius)  # real servers to log in at, for tests
+npm_packages=(oidc-provider@8.8.1)  # a real OpenID provider; the last that is known to run on Debian's node 18
 test_packages=(catch2 python3 python3-jsonschema chromium strace procps socat ipset libfaketime prometheus prometheus-alertmanager "${sanitizer_packages[@]}" "${vm_packages[@]}" "${far_packages[@]}" "${login_packages[@]}")
 
 # install_missing PACKAGE...: says what it installs; needs root or sudo only when something is missing.
@@ -35,6 +36,29 @@ install_missing() {
   [ -n "$made" ] && "${as_root[@]}" rm -f "$no_start"
   [ "$status" -eq 0 ] || { tail -n 20 "$log" >&2; echo "could not install ${missing[*]}; as root: apt-get install ${missing[*]}" >&2; rm -f "$log"; return 69; }
   rm -f "$log"
+}
+
+# install_npm NAME@VERSION...: packages of npm's, each in a folder of its own in the cache, never in the repository. What is there is not asked
+# for again. Their install scripts are not run.
+install_npm() {
+  local package dir log
+  for package in "$@"; do
+    dir=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/capsize/npm/$package
+    [ -e "$dir/node_modules/${package%@*}/package.json" ] && continue
+    # Another node than Debian's brings its own npm, and no package that is called so.
+    command -v npm >/dev/null || install_missing nodejs npm || { echo "npm is missing, and with it $package; as root: apt-get install nodejs npm" >&2; return 69; }
+    say "installing $package"
+    mkdir -p "$dir.new.$$" || return 69
+    log=$dir.new.$$/npm.log
+    if ! npm install --prefix "$dir.new.$$" --no-save --no-audit --no-fund --ignore-scripts --loglevel=error "$package" >"$log" 2>&1; then
+      tail -n 20 "$log" >&2
+      echo "could not install $package; when npm can reach its registry: npm install --prefix $dir --ignore-scripts $package" >&2
+      rm -rf "$dir.new.$$"
+      return 69
+    fi
+    rm -rf "$dir"
+    mv "$dir.new.$$" "$dir"
+  done
 }
 
 # build PRESET TARGET...: configures where it has not been for these targets (experiments/demo does it without tests), then builds what changed.
