@@ -40,7 +40,7 @@ class TlsFront {
 };
 
 Json params(const std::string& login, const std::string& session, Json more = Json::object()) {
-  Json out = {{"url", login}, {"session_url", session}, {"rate", "20/s"}, {"users", 50}, {"timeout", "20s"}};
+  Json out = {{"url", login}, {"session_url", session}, {"rate", "20/s"}, {"users", 50}, {"timeout", "60s"}};
   out.update(more);
   return out;
 }

@@ -25,25 +25,25 @@ TEST_CASE("an OpenID provider lets people and clients in, refreshes their tokens
   const Json controls = {{"wrong_password_share", "20%"}, {"unknown_user_share", "20%"}};
   Json all = controls;
   all.update({{"refresh", true}, {"expired_token", oidc.expired_token()}, {"expired_token_share", "20%"}});
-  const Watched seen = watch("login.oauth2", people(url, all), 4);
+  const Watched seen = watch("login.oauth2", people(url, all), 3);
   CHECK(seen.value("success_ratio") == 1);
-  CHECK(seen.value("rejected_rightly") >= 20);
+  CHECK(seen.value("rejected_rightly") >= 10);
   CHECK(seen.value("wrongly_accepted") == 0);
 
   Json clients = {{"grant", "client_credentials"}, {"token_url", url("/token")}, {"introspection_url", url("/token/introspection")}, {"client_id", "api"}, {"client_secret", "api-secret"},
                   {"user_prefix", "svc"},          {"rate", "40/s"},             {"users", 2},                                       {"timeout", "15s"}};
   clients.update(controls);
-  const Watched services = watch("login.oauth2", clients, 3);
+  const Watched services = watch("login.oauth2", clients, 2);
   CHECK(services.value("success_ratio") == 1);
-  CHECK(services.value("rejected_rightly") >= 10);
+  CHECK(services.value("rejected_rightly") >= 5);
   CHECK(services.value("wrongly_accepted") == 0);
 
-  const Watched denied = watch("login.oauth2", people(url, {{"user", "user1"}, {"password", "no longer mine"}}), 2);
+  const Watched denied = watch("login.oauth2", people(url, {{"user", "user1"}, {"password", "no longer mine"}}), 1);
   CHECK(denied.value("success_ratio") == 0);
-  CHECK(denied.value("denied") >= 15);
-  const Watched somebody_else = watch("login.oauth2", people(url, {{"subject", "not-{user}"}}), 2);
+  CHECK(denied.value("denied") >= 5);
+  const Watched somebody_else = watch("login.oauth2", people(url, {{"subject", "not-{user}"}}), 1);
   CHECK(somebody_else.value("success_ratio") == 0);
-  CHECK(somebody_else.value("broken") >= 15);
+  CHECK(somebody_else.value("broken") >= 5);
 }
 
 TEST_CASE("an OpenID provider that hangs is timed out when it is due, and one that is down is refused", "[oidc][beside]") {
@@ -52,17 +52,17 @@ TEST_CASE("an OpenID provider that hangs is timed out when it is due, and one th
   const auto tls_url = [&oidc](const std::string& path) { return oidc.tls_url(path); };
   oidc.server().stop();
   for (const Json& params : {people(url, {{"timeout", "300ms"}}), people(tls_url, {{"timeout", "300ms"}, {"ca_file", oidc.ca_file()}})}) {
-    const Watched hanging = watch("login.oauth2", params, 2);
+    const Watched hanging = watch("login.oauth2", params, 1);
     CHECK(hanging.value("success_ratio") == 0);
-    CHECK(hanging.value("timed_out") >= 15);
+    CHECK(hanging.value("timed_out") >= 5);
     CHECK(hanging.value("latency.p50") == Approx(0.3).epsilon(0.01));
     CHECK(hanging.value("refused") == 0);
   }
   oidc.server().end();
   for (const Json& params : {people(url), people(tls_url, {{"ca_file", oidc.ca_file()}})}) {
-    const Watched down = watch("login.oauth2", params, 2);
+    const Watched down = watch("login.oauth2", params, 1);
     CHECK(down.value("success_ratio") == 0);
-    CHECK(down.value("refused") >= 15);
+    CHECK(down.value("refused") >= 5);
   }
 }
 
