@@ -45,6 +45,8 @@ class Probe {
   // Works until stop(); then ends what is under way, emits the last windows and returns. Throws Error when it cannot work at all.
   virtual Task<> run() = 0;
   virtual void stop() = 0;
+  // Once run() has begun: puts only this share (above 0, at most 1) of its load through from now on. A probe that is no load goes on as ever.
+  virtual void set_load(double share) { static_cast<void>(share); }
 };
 
 struct ProbeType {

@@ -46,6 +46,7 @@ Task<> Generator::run() {
     }
     if (stop_at_ && due >= *stop_at_) break;
     close_windows(due);
+    if (!in_load(login)) continue;
     const bool free = co_await wait_for_slot(due + plan_.timeout);
     window_of(due).data.scheduled += 1;
     if (free) {
@@ -70,6 +71,18 @@ void Generator::stop() {
   if (stop_at_) return;
   stop_at_ = clock_.now();
   if (wake_) wake_->notify();
+}
+
+void Generator::set_load(double share) {
+  CAPSIZE_CHECK(share > 0 && share <= 1);
+  load_ = share;
+}
+
+// Multiples of the golden ratio, modulo 1, are spread as evenly as can be, at any share, and keep step with nothing else in the schedule that
+// is spread evenly, such as the wrong passwords.
+bool Generator::in_load(std::uint64_t login) const {
+  constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15;  // of 2^64
+  return load_ >= 1 || static_cast<double>(login * kGolden) < load_ * 0x1.0p64;
 }
 
 Task<bool> Generator::wait_for_slot(TimePoint deadline) {

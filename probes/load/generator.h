@@ -54,6 +54,9 @@ class Generator {
   // Not cancellable. Throws only what is a bug: the service's failures are counted, and so are the tester's.
   Task<> run();
   void stop();  // logins due later than now are not part of the load
+  // Above 0, at most 1: from now on, so much of the schedule is the load, spread evenly. The rest is skipped: it is not part of the load, and
+  // nothing that is moves.
+  void set_load(double share);
 
  private:
   struct OpenWindow {
@@ -64,6 +67,7 @@ class Generator {
   Task<Answer> tried(LoginAttempt attempt, std::uint64_t login, BucketCounts& ended);  // `ended`: what its attempts ended as
   Task<bool> wait_for_slot(TimePoint deadline);
   void launch(std::uint64_t login);
+  bool in_load(std::uint64_t login) const;
   OpenWindow& window_of(TimePoint due);
   void close_windows(TimePoint next_due);
   void emit_complete();
@@ -79,6 +83,7 @@ class Generator {
   std::deque<OpenWindow> windows_;  // from the oldest not yet handed over; the last is the current one
   TimePoint closed_up_to_;          // every login due before this has been launched
   std::optional<TimePoint> stop_at_;
+  double load_ = 1;
   std::uint64_t in_flight_ = 0;
   std::exception_ptr bug_;
   std::optional<Wake> wake_;        // of run(): a slot is free, stop was called, the last login has ended

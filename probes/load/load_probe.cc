@@ -47,6 +47,10 @@ class Worker {
     asio::post(io_, [this] { generator_.stop(); });
   }
 
+  void set_load(double share) {
+    asio::post(io_, [this, share] { generator_.set_load(share); });
+  }
+
  private:
   void work(const asio::any_io_executor& control, const std::shared_ptr<Inbox>& inbox) {
     ::prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);  // of this thread: timers to the nanosecond instead of 50 us late
@@ -98,6 +102,9 @@ class ThreadedProbe final : public Probe {
     stopped_ = true;
     if (worker_) worker_->stop();
   }
+  void set_load(double share) override {
+    if (worker_) worker_->set_load(share);
+  }
 
  private:
   ProbeContext context_;
@@ -117,6 +124,7 @@ class SimulatedProbe final : public Probe {
 
   Task<> run() override { return drive(*transport_, generator_); }
   void stop() override { generator_.stop(); }
+  void set_load(double share) override { generator_.set_load(share); }
 
  private:
   ProbeContext context_;

@@ -79,7 +79,7 @@ const Spec<LoginParams>& login_spec() {
                     "most logins under way at once; default: rate x timeout and a tenth, so that none waits. Those beyond wait and may end as not_sent", if_given(between(1, kMostInFlight)))
           .optional("retry", &LoginParams::retry,
                     "what a client does when a login fails: gives up, tries again after a fixed pause, or after pauses each twice as long as the one before")
-          .optional("retries", &LoginParams::retries, "attempts beyond the first, as long as the timeout allows", between(1, kMostRetries))
+          .optional("retries", &LoginParams::retries, "attempts beyond the first, as long as the timeout allows; 0: the client gives up after its attempt_timeout", between(0, kMostRetries))
           .optional("retry_pause", &LoginParams::retry_pause, "from the answer of the first attempt to the second", more_than_zero())
           .optional("retry_longest_pause", &LoginParams::retry_longest_pause, "no exponential pause is longer", more_than_zero())
           .optional("retry_jitter", &LoginParams::retry_jitter, "how much of each pause is left to chance: it is cut by up to this; default: 0% of fixed, 50% of exponential pauses")

@@ -219,3 +219,46 @@ TEST_CASE("the same seed gives the same windows, byte for byte", "[generator]") 
   };
   CHECK(Json(once().windows).dump() == Json(once().windows).dump());
 }
+
+TEST_CASE("a lowered load is a part of the same schedule, spread evenly, and its every login is accounted for", "[generator]") {
+  for (const double share : {0.8, 0.5, 0.2, 0.05}) {
+    SimClock clock;
+    Load load;
+    load.rate = Rate{200};
+    load.lasts = 30s;
+    load.wrong_password_share = Share{0.05};
+    load.shares = {{10s, share}, {20s, 1}};
+    const TimePoint start = clock.now();
+    std::vector<Duration> due;
+    const auto seen = run_load(clock, load, [&](const LoginAttempt& attempt, TimePoint) {
+      if (attempt.due >= start + 10s && attempt.due < start + 20s) due.push_back(attempt.due - start);
+      return Reply{};
+    });
+    INFO(share);
+    REQUIRE(seen.ended);
+    const auto between = [&](double from, double to) {
+      std::uint64_t out = 0;
+      for (const Json& window : seen.windows) out += window["from"].get<double>() >= from && window["from"].get<double>() < to ? window["scheduled"].get<std::uint64_t>() : 0;
+      return out;
+    };
+    CHECK(between(0, 10) == 2000);
+    CHECK(std::abs(static_cast<double>(between(10, 20)) - share * 2000) <= 3);
+    CHECK(between(20, 30) == 2000);
+    double to = 0;
+    std::uint64_t wrong = 0;
+    for (const Json& window : seen.windows) {
+      REQUIRE(sum_of(window.at("counts")) == window.at("scheduled"));
+      REQUIRE(window.at("from") == to);
+      to = window.at("to");
+      if (window["from"] >= 10 && window["from"] < 20) wrong += sum_of(window.at("wrong_password"));
+    }
+    CHECK(std::abs(static_cast<double>(wrong) - 0.05 * share * 2000) <= 5);  // no more, and no fewer, than of all
+    REQUIRE(due.size() > 2);
+    Duration longest{};
+    for (std::size_t i = 1; i < due.size(); ++i) {
+      CHECK(due[i].count() % Duration(5ms).count() == 0);  // where the schedule has it
+      longest = std::max(longest, due[i] - due[i - 1]);
+    }
+    CHECK(seconds(longest) <= 3 * 0.005 / share);
+  }
+}

@@ -45,6 +45,7 @@ struct Load {
   Duration lasts = std::chrono::seconds(10);
   std::uint64_t seed = 7;
   Retries retries = {};
+  std::vector<std::pair<Duration, double>> shares = {};  // of the load, from then on
 };
 
 struct Seen {
@@ -65,6 +66,11 @@ inline Task<> stop_at(SimClock& clock, Generator& generator, TimePoint when) {
   generator.stop();
 }
 
+inline Task<> set_load_at(SimClock& clock, Generator& generator, TimePoint when, double share) {
+  co_await clock.sleep_until(when);
+  generator.set_load(share);
+}
+
 inline Seen run_load(SimClock& clock, const Load& load, Service service) {
   Seen seen;
   asio::io_context io;
@@ -72,6 +78,7 @@ inline Seen run_load(SimClock& clock, const Load& load, Service service) {
   const LoadPlan plan{Schedule(load.rate, load.users, load.wrong_password_share, Rng(load.seed)), Credentials{}, load.timeout, load.max_in_flight, load.retries};
   Generator generator(clock, plan, transport, clock.now(), [&seen](const LoadWindow& window) { seen.windows.push_back(to_json(window)); });
   asio::co_spawn(io, stop_at(clock, generator, clock.now() + load.lasts), asio::detached);
+  for (const auto& [when, share] : load.shares) asio::co_spawn(io, set_load_at(clock, generator, clock.now() + when, share), asio::detached);
   asio::co_spawn(io, generator.run(), [&seen](std::exception_ptr error) {
     if (error) std::rethrow_exception(error);
     seen.ended = true;
