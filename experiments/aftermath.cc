@@ -15,21 +15,12 @@ namespace {
 
 constexpr double kSlice = 1.0;           // seconds
 constexpr std::size_t kFewestSlices = 8; // fewer show no trend
+static_assert(kWatchedForKind == std::chrono::seconds(2 * kFewestSlices));
 constexpr double kTail = 3.0;            // seconds: what is well over the last of them is on its way
 constexpr double kSameLoad = 0.1;        // of the baseline's
 constexpr double kShareSlice = 2.0;      // seconds: the shortest that may have enough sessions to speak of shares
 constexpr double kMovedShares = 0.1;     // a distance that counts
 constexpr double kShareChance = 0.01;    // how often chance is taken for a distance, at most
-
-double scheduled_per_second(const Evidence& evidence, const std::string& probe, Stretch stretch) {
-  double logins = 0;
-  double span = 0;
-  for (const Window* window : evidence.windows(probe, stretch)) {
-    logins += window->value("scheduled", 0.0);
-    span += window->value("to", 0.0) - window->value("from", 0.0);
-  }
-  return span > 0 ? logins / span : 0;
-}
 
 std::vector<double> values_of(const Evidence& evidence, const std::string& probe, std::string_view measure, Stretch stretch) {
   std::vector<double> out;
@@ -42,32 +33,6 @@ std::vector<double> values_of(const Evidence& evidence, const std::string& probe
 bool rises_to_good(const Expectation& expectation) {
   const Comparison comparison = expectation.bounds.front().comparison;
   return comparison == Comparison::at_least || comparison == Comparison::above;
-}
-
-// What gets better, in words; empty: nothing. By more than chance, and by enough to get there one day.
-std::string improving(const Evidence& evidence, Stretch half) {
-  const auto better = [&](const std::string& probe, std::string_view measure, bool rising, double good) {
-    const auto values = values_of(evidence, probe, measure, half);
-    if (values.size() < kFewestSlices) return false;
-    const Trend trend = mann_kendall(values);
-    if ((rising ? trend.p_rising : trend.p_falling) > kTrendLevel) return false;
-    const auto third = static_cast<std::ptrdiff_t>(values.size() / 3);
-    const double first = std::accumulate(values.begin(), values.begin() + third, 0.0) / static_cast<double>(third);
-    const double last = std::accumulate(values.end() - third, values.end(), 0.0) / static_cast<double>(third);
-    return std::abs(last - first) >= kImproved * std::abs(good - first);
-  };
-  for (const Expectation& expectation : evidence.playbook().steady_state) {
-    if (evidence.hold(expectation, half, false).holds == Holds::yes || expectation.bounds.empty()) continue;
-    if (better(expectation.probe, expectation.measure, rises_to_good(expectation), expectation.bounds.front().value)) return expectation.name();
-  }
-  const auto baseline = evidence.span(Span::baseline);
-  for (const auto& [name, use] : evidence.playbook().probes) {
-    const ProbeType* type = find_probe(use.probe);
-    if (type == nullptr || find_measure(*type, kBacklogMeasure) == nullptr) continue;
-    const auto before = baseline ? evidence.measure(name, kBacklogMeasure, *baseline) : std::nullopt;
-    if (better(name, kBacklogMeasure, false, before ? before->value : 0)) return fmt::format("{}.{}", name, kBacklogMeasure);
-  }
-  return {};
 }
 
 bool well_at_the_end(const Evidence& evidence, double until) {
@@ -160,6 +125,42 @@ std::string storm_words(const Evidence& evidence) {
 }
 
 }  // namespace
+
+// And by enough to get there one day.
+std::string improving(const Evidence& evidence, Stretch half) {
+  const auto better = [&](const std::string& probe, std::string_view measure, bool rising, double good) {
+    const auto values = values_of(evidence, probe, measure, half);
+    if (values.size() < kFewestSlices) return false;
+    const Trend trend = mann_kendall(values);
+    if ((rising ? trend.p_rising : trend.p_falling) > kTrendLevel) return false;
+    const auto third = static_cast<std::ptrdiff_t>(values.size() / 3);
+    const double first = std::accumulate(values.begin(), values.begin() + third, 0.0) / static_cast<double>(third);
+    const double last = std::accumulate(values.end() - third, values.end(), 0.0) / static_cast<double>(third);
+    return std::abs(last - first) >= kImproved * std::abs(good - first);
+  };
+  for (const Expectation& expectation : evidence.playbook().steady_state) {
+    if (evidence.hold(expectation, half, false).holds == Holds::yes || expectation.bounds.empty()) continue;
+    if (better(expectation.probe, expectation.measure, rises_to_good(expectation), expectation.bounds.front().value)) return expectation.name();
+  }
+  const auto baseline = evidence.span(Span::baseline);
+  for (const auto& [name, use] : evidence.playbook().probes) {
+    const ProbeType* type = find_probe(use.probe);
+    if (type == nullptr || find_measure(*type, kBacklogMeasure) == nullptr) continue;
+    const auto before = baseline ? evidence.measure(name, kBacklogMeasure, *baseline) : std::nullopt;
+    if (better(name, kBacklogMeasure, false, before ? before->value : 0)) return fmt::format("{}.{}", name, kBacklogMeasure);
+  }
+  return {};
+}
+
+double scheduled_per_second(const Evidence& evidence, const std::string& probe, Stretch stretch) {
+  double logins = 0;
+  double span = 0;
+  for (const Window* window : evidence.windows(probe, stretch)) {
+    logins += window->value("scheduled", 0.0);
+    span += window->value("to", 0.0) - window->value("from", 0.0);
+  }
+  return span > 0 ? logins / span : 0;
+}
 
 Trend mann_kendall(const std::vector<double>& values) {
   const std::size_t n = values.size();

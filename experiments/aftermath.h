@@ -19,6 +19,7 @@ struct Unrecovered {
 // second half of the recovery, at kTrendLevel for each measure that is missed, and for the backlog where a probe sees it.
 Unrecovered why_unrecovered(const Evidence& evidence);
 
+inline constexpr Duration kWatchedForKind = std::chrono::seconds(16);  // of a recovery: in a shorter one no trend is seen
 inline constexpr double kTrendLevel = 0.01;
 inline constexpr double kImproved = 0.1;  // of what is missing: less than that, from the first to the last third, is no improvement
 
@@ -40,6 +41,12 @@ struct Rebalance {
 };
 // Nothing without a probe that sees shares, or where the fault did not move them by more than chance does at so few sessions.
 std::optional<Rebalance> rebalance(const Evidence& evidence);
+
+// What of the steady state, or of a backlog, is amiss over the stretch and gets better in it by more than chance; empty: nothing.
+std::string improving(const Evidence& evidence, Stretch stretch);
+
+// Logins that were due, per second, over the complete windows of the stretch.
+double scheduled_per_second(const Evidence& evidence, const std::string& probe, Stretch stretch);
 
 // How many attempts clients made for each login, where they try again. A healthy system sees about 1; what keeps a retry storm going sees more.
 struct RetryAmplification {

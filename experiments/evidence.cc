@@ -72,6 +72,9 @@ Holds worse(Holds a, Holds b) {
   return Holds::yes;
 }
 
+// A window belongs to the stretch that holds its middle, so that each belongs to exactly one of two neighbours.
+double middle(const Window* window) { return (window->value("from", 0.0) + window->value("to", 0.0)) / 2; }
+
 }  // namespace
 
 std::string_view to_string(Holds holds) { return holds == Holds::yes ? "yes" : holds == Holds::no ? "no" : "unknown"; }
@@ -118,6 +121,13 @@ void Evidence::add(const Json& event) {
   const std::string kind = event.value("event", "");
   if (kind == "phase") {
     phases_.emplace(event.value("phase", ""), event.value("t", 0.0));
+    if (event.value("phase", "") != "escape") return;
+    escape_began_ = event.value("t", 0.0);
+    watched_until_ = event.value("watched_until", *escape_began_);
+    before_escape_ = windows_;
+    for (auto& [probe, all] : before_escape_) std::erase_if(all, [this](const Window* window) { return middle(window) >= watched_until_; });
+  } else if (kind == "escape") {
+    load_steps_.push_back({event.value("share", 1.0), event.value("t", 0.0)});
   } else if (kind == "injected") {
     in_place_[event.value("fault", std::size_t{0})] = {event.value("t", 0.0), -1};
   } else if (kind == "undo") {
@@ -134,6 +144,7 @@ void Evidence::add(const Json& event) {
     auto& owned = owned_[probe];
     owned.push_back(std::make_unique<Window>(event.at("window")));
     windows_[probe].push_back(owned.back().get());
+    if (escape_began_ && middle(owned.back().get()) < watched_until_) before_escape_[probe].push_back(owned.back().get());
   }
 }
 
@@ -148,7 +159,7 @@ std::optional<Stretch> Evidence::span(Span span) const {
   };
   const auto fault = began("fault");
   const auto revert = began("revert");
-  const auto end = began("end");
+  const auto end = escape_began_ ? std::optional(watched_until_) : began("end");
   switch (span) {
     case Span::baseline: return from_to(began("baseline"), fault ? fault : revert ? revert : end);
     case Span::fault: return from_to(fault, revert ? revert : end);
@@ -192,20 +203,24 @@ double Evidence::complete_until() const {
 }
 
 double Evidence::complete_until(const std::string& probe) const {
-  const auto& all = windows(probe);
+  const auto& all = all_windows(probe);
   return all.empty() ? 0.0 : std::min(last_, all.back()->value("to", 0.0));
 }
 
 const std::vector<const Window*>& Evidence::windows(const std::string& probe) const {
   static const std::vector<const Window*> none;
+  const auto& all = escape_began_ ? before_escape_ : windows_;
+  const auto found = all.find(probe);
+  return found == all.end() ? none : found->second;
+}
+
+const std::vector<const Window*>& Evidence::all_windows(const std::string& probe) const {
   const auto found = windows_.find(probe);
-  return found == windows_.end() ? none : found->second;
+  return found == windows_.end() ? windows(probe) : found->second;
 }
 
 std::vector<const Window*> Evidence::windows(const std::string& probe, Stretch stretch) const {
-  // A window belongs to the stretch that holds its middle, so that each belongs to exactly one of two neighbours.
-  const auto middle = [](const Window* window) { return (window->value("from", 0.0) + window->value("to", 0.0)) / 2; };
-  const auto& all = windows(probe);
+  const auto& all = all_windows(probe);
   const auto first = std::partition_point(all.begin(), all.end(), [&](const Window* w) { return middle(w) < stretch.from; });
   const auto past = std::partition_point(first, all.end(), [&](const Window* w) { return middle(w) < stretch.to; });
   return {first, past};

@@ -46,6 +46,15 @@ class Evidence {
   double last() const { return last_; }
   bool untold() const { return sealed_ && !opened_; }  // what was injected is not in it: sealed, and (so far) never told
 
+  // The escape test, which begins when all that the verdict rests on has been seen: the spans above end with the recovery, and windows()
+  // of a probe are those of the run without it. measure(), hold() and the like still take any stretch.
+  struct LoadStep {
+    double share = 1;  // of the load
+    double at = 0;
+  };
+  std::optional<double> escape_began() const { return escape_began_; }
+  const std::vector<LoadStep>& load_steps() const { return load_steps_; }
+
   // Up to where every probe that recovery is judged by (of a steady state's expectation, or with a backlog) has handed over complete windows.
   double complete_until() const;
   double complete_until(const std::string& probe) const;  // up to where this one has
@@ -59,11 +68,12 @@ class Evidence {
   // Whether `expectation` is clearly missed over `stretch`: the interval lies wholly on the wrong side. False when it cannot be told.
   bool clearly_missed(const Expectation& expectation, Stretch stretch) const;
 
-  const std::vector<const Window*>& windows(const std::string& probe) const;
+  const std::vector<const Window*>& windows(const std::string& probe) const;  // but those of the escape test
   std::vector<const Window*> windows(const std::string& probe, Stretch stretch) const;  // a window belongs where its middle is
   const Playbook& playbook() const { return playbook_; }
 
  private:
+  const std::vector<const Window*>& all_windows(const std::string& probe) const;
   std::string why_unknown(const Expectation& expectation, Stretch stretch) const;
   struct Limit {
     double value = 0;
@@ -76,11 +86,15 @@ class Evidence {
   const Playbook& playbook_;
   std::map<std::string, std::vector<std::unique_ptr<Window>>> owned_;
   std::map<std::string, std::vector<const Window*>> windows_;
+  std::map<std::string, std::vector<const Window*>> before_escape_;  // of these; unused without an escape test
   std::map<std::string, double> phases_;  // name -> when it began
   std::map<std::size_t, Stretch> in_place_;  // by fault: from the end of its injection to the beginning of its undo
   std::optional<double> undone_at_;
   bool sealed_ = false;
   bool opened_ = false;
+  std::optional<double> escape_began_;
+  double watched_until_ = 0;  // up to where the recovery was judged, where an escape test followed
+  std::vector<LoadStep> load_steps_;
   double last_ = 0;
 };
 

@@ -94,4 +94,14 @@ std::optional<std::string> GuardrailWatch::look(const Evidence& evidence, Stretc
   return std::nullopt;
 }
 
+std::vector<GuardrailWatch> watches_after(const Evidence& evidence, Duration lasting) {
+  std::vector<GuardrailWatch> out;
+  for (const Guardrail& guardrail : evidence.playbook().abort_when) {
+    const double until = evidence.complete_until(guardrail.breach.probe);
+    const double length = std::max(1.0, seconds(guardrail.lasting));
+    if (evidence.hold(guardrail.breach, {until - length, until}, false).holds != Holds::yes) out.emplace_back(guardrail, lasting);
+  }
+  return out;
+}
+
 }  // namespace capsize

@@ -9,6 +9,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "experiments/evidence.h"
 #include "experiments/playbook.h"
@@ -39,5 +40,8 @@ class GuardrailWatch {
   double level_;
   double looked_at_ = -1;  // where the last look ended
 };
+
+// For `lasting` from now on: of the guardrails those that the system, which is bad already, is not beyond anyway, by the estimate.
+std::vector<GuardrailWatch> watches_after(const Evidence& evidence, Duration lasting);
 
 }  // namespace capsize

@@ -120,6 +120,8 @@ Duration Playbook::fault_phase() const {
   return end;
 }
 
+Duration Playbook::escape_time() const { return escape ? escape->hold * static_cast<int>(escape->steps.size()) : Duration::zero(); }
+
 bool Playbook::asks() const {
   return std::any_of(steps.begin(), steps.end(), [](const RoomStep& step) { return !step.ask.empty(); });
 }

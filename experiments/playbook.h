@@ -13,6 +13,7 @@
 #include "injector/base/clock.h"
 #include "injector/base/diagnostics.h"
 #include "injector/base/json.h"
+#include "injector/base/param_types.h"
 
 namespace capsize {
 
@@ -98,6 +99,12 @@ struct Timing {
   Duration settle = std::chrono::seconds(10);
 };
 
+// After a recovery that ends metastable: the login load is lowered step by step until the steady state is met again.
+struct EscapeTest {
+  std::vector<Share> steps;  // of the load, falling
+  Duration hold{};           // how long each is held, at most
+};
+
 struct Playbook {
   std::string title;
   std::string description;
@@ -106,6 +113,7 @@ struct Playbook {
   std::map<std::string, TargetUse> targets;
   std::map<std::string, ProbeUse> probes;
   Timing timing;
+  std::optional<EscapeTest> escape;
   std::vector<Expectation> steady_state;
   std::vector<PlannedFault> faults;
   std::vector<RoomStep> steps;
@@ -119,6 +127,7 @@ struct Playbook {
 
   // Until the last fault ends, whichever of the sealed causes is chosen, so that its length tells nothing; zero without faults.
   Duration fault_phase() const;
+  Duration escape_time() const;       // of all its steps; zero without the test
   bool asks() const;                  // anything of the people in the room
   std::string redact(std::string text) const;  // every secret's value replaced by ***
 };

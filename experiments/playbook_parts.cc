@@ -69,6 +69,21 @@ Rule<std::vector<std::string>> some_phrases() {
           {{"minItems", 1}}};
 }
 
+Rule<std::vector<Share>> falling_shares() {
+  static constexpr std::size_t kMostSteps = 20;
+  return {[](const std::vector<Share>& steps) -> std::optional<Mistake> {
+            if (steps.size() > kMostSteps) return Mistake{fmt::format("more than {} steps", kMostSteps), "write fewer"};
+            double before = 1;
+            for (const Share& step : steps) {
+              if (step.value <= 0) return Mistake{"a step to no load at all: no login could succeed", "end with a small share, as \"5%\""};
+              if (step.value >= before) return Mistake{before == 1 ? "the first step lowers nothing" : "a step that is not below the one before", "write falling shares below 100%, as [\"80%\", \"50%\", \"20%\"]"};
+              before = step.value;
+            }
+            return std::nullopt;
+          },
+          {{"maxItems", kMostSteps}}};
+}
+
 template <PartKind kind>
 Rule<Part<kind>> some(const char* remedy) {
   return {[remedy](const Part<kind>& part) -> std::optional<Mistake> {
@@ -153,7 +168,7 @@ const std::vector<MeasureInfo>& run_measures() {
 }
 
 const PartInfo& part_info(PartKind kind) {
-  static const std::array<PartInfo, 11> table = {{{"variables", "object of name: value", false},
+  static const std::array<PartInfo, 12> table = {{{"variables", "object of name: value", false},
                                                  {"hosts", "object of name: host", false},
                                                  {"targets", "object of name: target", false},
                                                  {"probes", "object of name: probe", false},
@@ -163,7 +178,8 @@ const PartInfo& part_info(PartKind kind) {
                                                  {"hypothesis", "list of expectations", true},
                                                  {"abort_when", "list of guardrails", true},
                                                   {"steps", "list of steps", true},
-                                                  {"sealed", "list of causes", true}}};
+                                                  {"sealed", "list of causes", true},
+                                                  {"escape", "object", false}}};
   return table.at(static_cast<std::size_t>(kind));
 }
 
@@ -186,6 +202,7 @@ const Spec<PlaybookKeys>& playbook_spec() {
           .optional("steps", &PlaybookKeys::steps, "what the people in the room are told and asked, and when")
           .optional("hypothesis", &PlaybookKeys::hypothesis, "what is expected while things are wrong, and after")
           .optional("abort_when", &PlaybookKeys::abort_when, "when to stop early and undo everything")
+          .optional("escape", &PlaybookKeys::escape, "the escape test: where the recovery ends metastable, the login load is lowered step by step until logins succeed again; {} takes the defaults")
           .optional("$schema", &PlaybookKeys::schema, "for editors: where the output of `capsize schema` is; capsize ignores it");
   return spec;
 }
@@ -219,6 +236,13 @@ const Spec<Timing>& timing_spec() {
                                .optional("baseline", &Timing::baseline, "how long the unharmed system is watched first", more_than_zero())
                                .optional("recovery", &Timing::recovery, "how long the steady state may take to come back, once everything is undone", more_than_zero())
                                .optional("settle", &Timing::settle, "how long it must then hold without a break to count as recovered");
+  return spec;
+}
+
+const Spec<EscapeKeys>& escape_spec() {
+  static const auto spec = Spec<EscapeKeys>()
+                               .optional("steps", &EscapeKeys::steps, "shares of the load, each smaller than the one before", falling_shares())
+                               .optional("hold", &EscapeKeys::hold, "how long each step is held, at most: it ends as soon as the steady state has been met for timing.settle; default: twice timing.settle", if_given(more_than_zero()));
   return spec;
 }
 

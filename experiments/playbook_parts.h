@@ -26,7 +26,7 @@ std::optional<Mistake> playbook_name_mistake(std::string_view name);
 const std::vector<MeasureInfo>& run_measures();
 
 // A part of a playbook that has a shape of its own, described by #/$defs/<its name> in the schema.
-enum class PartKind { variables, hosts, targets, probes, timing, steady_state, faults, hypothesis, abort_when, steps, sealed };
+enum class PartKind { variables, hosts, targets, probes, timing, steady_state, faults, hypothesis, abort_when, steps, sealed, escape };
 template <PartKind kind>
 struct Part {
   Json json;
@@ -68,6 +68,7 @@ struct PlaybookKeys {
   Part<PartKind::steps> steps;
   Part<PartKind::hypothesis> hypothesis;
   Part<PartKind::abort_when> abort_when;
+  Part<PartKind::escape> escape;
 };
 const Spec<PlaybookKeys>& playbook_spec();
 
@@ -91,6 +92,12 @@ struct ProbeKeys {
 const Spec<ProbeKeys>& probe_spec();
 
 const Spec<Timing>& timing_spec();
+
+struct EscapeKeys {
+  std::vector<Share> steps = {Share{0.8}, Share{0.6}, Share{0.4}, Share{0.2}, Share{0.1}};
+  std::optional<Duration> hold;
+};
+const Spec<EscapeKeys>& escape_spec();
 
 enum class Allow { last_server, majority, everything, control_path, starve_host, irreversible };
 template <>

@@ -70,6 +70,7 @@ Playbook PlaybookReader::read() {
   read_sealed(keys.sealed.json);
   bool faults_fit = check_fault_times(out_.faults, "/faults");
   for (std::size_t i = 0; i < out_.sealed.size(); ++i) faults_fit = check_fault_times(out_.sealed[i].faults, pointer_join("/sealed", i) + "/faults") && faults_fit;
+  if (!keys.escape.json.is_null()) read_escape(keys.escape.json);
   check_run_time(faults_fit);
   read_steps(keys.steps.json);
   check_overlaps();
@@ -78,6 +79,7 @@ Playbook PlaybookReader::read() {
   read_guardrails(keys.abort_when.json);
   check_left_out();
   check_power();
+  check_escape_power();
   expect_refusals();
   check_unused();
   return std::move(out_);
@@ -262,7 +264,7 @@ bool PlaybookReader::check_fault_times(const std::vector<PlannedFault>& faults, 
 }
 
 void PlaybookReader::check_run_time(bool faults_fit) {
-  const Duration total = out_.timing.baseline + out_.fault_phase() + out_.timing.recovery;
+  const Duration total = out_.timing.baseline + out_.fault_phase() + out_.timing.recovery + out_.escape_time();
   if (faults_fit && total > kMaxRun) wrong("/timing", {fmt::format("the run would take {}, more than {}", show(total), show(kMaxRun)), "make its phases shorter"});
 }
 

@@ -24,6 +24,8 @@ class PlaybookReader {
   void read_targets(const Json& targets);
   void read_probes(const Json& probes);
   void read_timing(const Json& timing);
+  void read_escape(const Json& escape);  // playbook_escape.cc, with the rest of what is said of it
+  void check_escape_power();
   void read_faults(const Json& faults, const std::string& pointer, std::vector<PlannedFault>& out);
   PlannedFault read_fault(const Json& json, const std::string& pointer);
   bool check_fault_times(const std::vector<PlannedFault>& faults, const std::string& pointer);  // false: one is too long

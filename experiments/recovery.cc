@@ -34,29 +34,18 @@ std::optional<std::string> backlog_break(const Evidence& evidence, Stretch stret
 }
 
 // Why this slice breaks the steady state, if it does.
-std::optional<std::string> slice_break(const Evidence& evidence, Stretch slice) {
-  for (const Expectation& expectation : evidence.playbook().steady_state) {
+std::optional<std::string> slice_break(const Evidence& evidence, const std::vector<Expectation>& steady, Stretch slice) {
+  for (const Expectation& expectation : steady) {
     if (evidence.clearly_missed(expectation, slice)) return evidence.hold(expectation, slice, false).because;
   }
   return backlog_break(evidence, slice);
 }
 
-// Whether so many samples tell a system that meets this from one that is stuck below it.
 bool enough_to_tell(const Evidence& evidence, const Expectation& expectation, Stretch stretch) {
   const auto measured = evidence.measure(expectation.probe, expectation.measure, stretch);
   if (!measured || measured->kind == MeasureKind::number) return measured.has_value();
-  if (expectation.measure == "users_affected") return true;  // people, of whom waiting makes no more
-  if (measured->samples < kFewestToClaim) return false;
-  const auto quantile = measured->interval ? quantile_of(expectation.measure) : std::nullopt;
-  if (measured->kind != MeasureKind::ratio && !quantile) return true;
-  for (const Bound& bound : expectation.bounds) {
-    // A p90 of at most 1 s is 90 % of the logins within it.
-    const bool much = bound.comparison == Comparison::at_least || bound.comparison == Comparison::above;
-    const double lower = quantile ? (much ? 1 - *quantile : *quantile) : much ? bound.value : 1 - bound.value;
-    if (lower <= 0) continue;  // met by all
-    if (!tells(lower, std::max(kRecoveryResolution, (1 - lower) / 2), measured->samples)) return false;
-  }
-  return true;
+  if (!measured->interval && measured->kind != MeasureKind::ratio) return measured->samples >= kFewestToClaim;
+  return enough_to_settle(expectation, measured->kind, measured->samples);
 }
 
 // What keeps the stretch from being the steady state, and whether it is only that it has too few samples.
@@ -65,9 +54,9 @@ struct Shortfall {
   bool too_few = false;
 };
 
-Shortfall shortfall(const Evidence& evidence, Stretch stretch) {
+Shortfall shortfall(const Evidence& evidence, const std::vector<Expectation>& steady, Stretch stretch) {
   Shortfall out;
-  for (const Expectation& expectation : evidence.playbook().steady_state) {
+  for (const Expectation& expectation : steady) {
     const Finding whole = evidence.hold(expectation, stretch, false);
     if (whole.holds == Holds::no) return {whole.because, false};
     if (whole.holds == Holds::yes && enough_to_tell(evidence, expectation, stretch)) continue;
@@ -79,18 +68,30 @@ Shortfall shortfall(const Evidence& evidence, Stretch stretch) {
 
 }  // namespace
 
-std::optional<Recovery> find_recovery(const Evidence& evidence) {
-  const auto undone = evidence.undone_at();
-  if (!undone) return std::nullopt;
+bool enough_to_settle(const Expectation& expectation, MeasureKind kind, std::uint64_t samples) {
+  if (expectation.measure == "users_affected") return true;  // people, of whom waiting makes no more
+  if (samples < kFewestToClaim) return false;
+  const auto quantile = quantile_of(expectation.measure);
+  if (kind != MeasureKind::ratio && !quantile) return true;
+  for (const Bound& bound : expectation.bounds) {
+    // A p90 of at most 1 s is 90 % of the logins within it.
+    const bool much = bound.comparison == Comparison::at_least || bound.comparison == Comparison::above;
+    const double lower = quantile ? (much ? 1 - *quantile : *quantile) : much ? bound.value : 1 - bound.value;
+    if (lower <= 0) continue;  // met by all
+    if (!tells(lower, std::max(kRecoveryResolution, (1 - lower) / 2), samples)) return false;
+  }
+  return true;
+}
+
+Recovery find_settled(const Evidence& evidence, const std::vector<Expectation>& steady, Stretch within, std::string_view since) {
   const double settle = seconds(evidence.playbook().timing.settle);
-  const double end = evidence.complete_until();
   Recovery recovery;
   recovery.because = "the steady state was not seen again";
-  double candidate = *undone;
+  double candidate = within.from;
   double longer = 0;  // where `settle` has too few samples: up to here
-  for (double at = *undone; at + kSlice <= end + 1e-9; at += kStep) {
-    if (auto reason = slice_break(evidence, {at, at + kSlice})) {
-      recovery.because = fmt::format("{:.1f} s after the undo {}", at - *undone, *reason);
+  for (double at = within.from; at + kSlice <= within.to + 1e-9; at += kStep) {
+    if (auto reason = slice_break(evidence, steady, {at, at + kSlice})) {
+      recovery.because = fmt::format("{:.1f} s after {} {}", at - within.from, since, *reason);
       candidate = at + kStep;
       longer = 0;
       recovery.too_few = false;
@@ -98,14 +99,14 @@ std::optional<Recovery> find_recovery(const Evidence& evidence) {
     const double settled = std::max(candidate + settle, longer);
     if (at + kSlice < settled - 1e-9) continue;
     // No break for long enough: the whole of it must meet the steady state too, not only its slices.
-    const Shortfall whole = shortfall(evidence, {candidate, settled});
+    const Shortfall whole = shortfall(evidence, steady, {candidate, settled});
     recovery.too_few = whole.too_few;
     if (whole.missed.empty()) {
       recovery.recovered = true;
       recovery.too_few = false;
-      recovery.seconds = candidate - *undone;
+      recovery.seconds = candidate - within.from;
       recovery.settled_at = settled;
-      recovery.because = fmt::format("the steady state was met again {:.1f} s after the undo, and held for {}", recovery.seconds, show_value(MeasureKind::duration, settled - candidate));
+      recovery.because = fmt::format("the steady state was met again {:.1f} s after {}, and held for {}", recovery.seconds, since, show_value(MeasureKind::duration, settled - candidate));
       return recovery;
     }
     recovery.because = whole.missed;
@@ -119,6 +120,15 @@ std::optional<Recovery> find_recovery(const Evidence& evidence) {
     recovery.because += "; nobody looked after that for long enough to see it come back";
   }
   return recovery;
+}
+
+std::optional<Recovery> find_recovery(const Evidence& evidence) {
+  const auto undone = evidence.undone_at();
+  if (!undone) return std::nullopt;
+  double end = evidence.complete_until();
+  const auto recovery = evidence.escape_began() ? evidence.span(Span::recovery) : std::nullopt;
+  if (recovery) end = std::min(end, recovery->to);
+  return find_settled(evidence, evidence.playbook().steady_state, {*undone, end}, "the undo");
 }
 
 }  // namespace capsize

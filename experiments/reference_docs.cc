@@ -77,6 +77,7 @@ std::vector<Page> pages(const Catalogs& catalogs) {
       {"timing", parameter_table(timing_spec().fields())},       {"fault", parameter_table(fault_spec().fields())},
       {"faults", fault_list(catalogs)},                          {"expectation", parameter_table(hypothesis_spec().fields())},
       {"sealed", parameter_table(sealed_spec().fields())},        {"step", parameter_table(step_spec().fields())},
+      {"escape", parameter_table(escape_spec().fields())},
       {"run measures", measure_table(run_measures())},           {"guardrail", parameter_table(guardrail_spec().fields())},
   };
   std::string beginning = "# Playbooks\n\n";

@@ -8,7 +8,9 @@
 
 #include "experiments/detection.h"
 #include "experiments/guardrail.h"
+#include "experiments/load_escape.h"
 #include "experiments/recovery.h"
+#include "experiments/verdict.h"
 #include "injector/base/error.h"
 #include "injector/base/within.h"
 
@@ -20,6 +22,7 @@ constexpr Duration kEffectEvery = std::chrono::seconds(1);
 constexpr Duration kObserveLimit = std::chrono::seconds(5);
 // How much longer than its time a fault may live before the host undoes it without being asked.
 constexpr Duration kLifetimeMargin = std::chrono::seconds(5);
+constexpr double kLastWindows = 5;  // seconds: how long a stretch's last windows are waited for
 constexpr Duration kProbeEndLimit = std::chrono::seconds(90);
 
 enum class FaultState { waiting, active, over };
@@ -56,6 +59,9 @@ class Runner {
     co_await revert();
     if (!stop_.requested() && disturbed() && evidence_.undone_at()) {
       co_await stop_.unless_stopped(recovery());
+    }
+    if (!stop_.requested() && playbook_.escape && ends_metastable(playbook_, timeline_.events())) {
+      co_await stop_.unless_stopped(escape());
     }
     if (stop_.requested() && !stop_recorded_) record_stop();
     co_await end_probes();
@@ -197,7 +203,7 @@ class Runner {
         co_await start_due_faults(start);
         co_await measure_effects(false);
       }
-      check_guardrails();
+      if (const auto span = evidence_.span(Span::fault)) check_guardrails(*span);
       const TimePoint next = std::min(end, next_event(start, world_.clock->now() + kTick));
       co_await world_.clock->sleep_until(next);
     }
@@ -325,15 +331,41 @@ class Runner {
         told = true;
         if (!still_open(evidence_)) co_return;  // an alert may take longer than the system
       }
-      if (evidence_.complete_until() >= end || timeline_.now_seconds() >= end + 5) co_return;
+      if (evidence_.complete_until() >= end || timeline_.now_seconds() >= end + kLastWindows) co_return;
     }
   }
 
-  void check_guardrails() {
-    const auto span = evidence_.span(Span::fault);
-    if (!span) return;
+  // Nothing is injected any more, and what is found changes no verdict.
+  Task<> escape() {
+    const EscapeTest& test = *playbook_.escape;
+    record("phase", {{"phase", "escape"}, {"lasts", seconds(playbook_.escape_time())}, {"watched_until", evidence_.complete_until()}});
+    guardrails_ = watches_after(evidence_, playbook_.escape_time());
+    for (const Share step : test.steps) {
+      lower_load(step);
+      const double end = timeline_.now_seconds() + seconds(test.hold);
+      while (evidence_.complete_until() < end && timeline_.now_seconds() < end + kLastWindows) {
+        co_await world_.clock->sleep(std::chrono::seconds(1));
+        check_guardrails({*evidence_.escape_began(), evidence_.last()});
+        const auto found = find_escape(evidence_);
+        if (!found || found->escaped != true) continue;
+        record("notice", {{"what", "escaped"}, {"because", found->because}});
+        co_return;
+      }
+    }
+  }
+
+  void lower_load(Share step) {
+    std::size_t index = 0;
+    for (const auto& [name, use] : playbook_.probes) {
+      if (is_login_load(use)) probes_[index]->set_load(step.value);
+      ++index;
+    }
+    record("escape", {{"share", step.value}});
+  }
+
+  void check_guardrails(Stretch span) {
     for (GuardrailWatch& watch : guardrails_) {
-      const auto because = watch.look(evidence_, *span);
+      const auto because = watch.look(evidence_, span);
       if (because) stop_.request("guardrail", *because);
     }
   }

@@ -96,6 +96,7 @@ Json playbook_schema(const Catalogs& catalogs) {
   defs["probes"] = named(dispatch("probe", catalogs.probe_names(), "probe", "what measures"));
   defs["faults"] = list_of(dispatch("fault", catalogs.fault_names(), "fault", "what is done"));
   defs["timing"] = closed(schema_of(timing_spec()));
+  defs["escape"] = closed(schema_of(escape_spec()));
   defs["steady_state"] = list_of(reference("expectation.steady_state"));
   defs["sealed"] = list_of(closed(schema_of(sealed_spec())));
   defs["steps"] = list_of(closed(schema_of(step_spec())));

@@ -2,13 +2,14 @@
 // of the run, to the millisecond) and "event":
 //
 //   run       run, title, seed, version, started (wall), playbook (as run, variables filled in, secrets not), without_faults
-//   phase     phase: "baseline" | "fault" | "revert" | "recovery" | "end"; because
+//   phase     phase: "baseline" | "fault" | "revert" | "recovery" | "escape" | "end"; because; of "escape", watched_until: up to where the recovery was judged
 //   window    probe, window: what the probe handed over (probes/probe.h)
 //   planned   fault (index), summary, intended, steps, allowed, reason
 //   injected  fault, detail
 //   effect    fault, effect: {intended, measured, bites, because}; the last one counts
 //   undo      fault, step, state, because, remedy, detail
 //   undone    every fault is undone and read back: the recovery clock starts here; ok: false where an undo was refused or failed
+//   escape    share: of the login load, from now on
 //   stop      kind: "operator" | "guardrail" | "not_steady" | "error" | "lost"; because
 //   gate      holds: "yes" | "no" | "unknown", findings: the steady state over the baseline
 //   lateness  probe, and how well the generator kept its schedule (in windows of login probes, too)

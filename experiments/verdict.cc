@@ -9,6 +9,7 @@
 #include "experiments/detection.h"
 #include "experiments/game/score.h"
 #include "experiments/game/sealed.h"
+#include "experiments/load_escape.h"
 #include "experiments/recovery.h"
 #include "experiments/suspects.h"
 #include "injector/base/error.h"
@@ -24,6 +25,7 @@ struct Run {
   std::vector<std::set<std::string>> undone_steps;  // by fault, of which there is an undo
   std::vector<Json> residue;
   std::optional<Json> stop;
+  std::string escape_stopped;  // why the escape test ended early: all else had been seen by then
   bool without_faults = false;
   bool reverted = false;  // every undo is recorded
 };
@@ -59,6 +61,7 @@ void read(Run& run, const std::vector<Json>& events) {
     else if (kind == "planned") at_index(run.planned, event) = event;
     else if (kind == "effect") at_index(run.effects, event) = event.at("effect");
     else if (kind == "undo") note_undo(run, event);
+    else if (kind == "stop" && run.evidence.escape_began()) run.escape_stopped = event.value("because", "stopped");
     else if (kind == "stop" && !run.stop) run.stop = event;
     else if (kind == "undone" || kind == "end") run.reverted = true;
   }
@@ -69,6 +72,7 @@ Json phases_json(const Run& run) {
   for (const Span span : {Span::baseline, Span::fault, Span::recovery}) {
     if (const auto stretch = run.evidence.span(span)) out[std::string(to_string(span))] = {{"from", stretch->from}, {"to", stretch->to}};
   }
+  if (const auto escape = run.evidence.escape_began()) out["escape"] = {{"from", *escape}, {"to", run.evidence.last()}};
   return out;
 }
 
@@ -256,6 +260,7 @@ Json recovery_json(const Run& run, const Recovery& recovery, const Decision& dec
   if (const auto retries = retry_amplification(run.evidence)) {
     out["retry_amplification"] = {{"probe", retries->probe}, {"baseline", retries->baseline}, {"fault", retries->fault}, {"after", retries->after}};
   }
+  if (const auto escape = find_escape(run.evidence, run.escape_stopped)) out["escape"] = to_json(*escape);
   if (const auto shares = rebalance(run.evidence)) {
     out["rebalance"] = {{"probe", shares->probe}, {"skewed", shares->skewed}, {"at_end", shares->at_end}, {"half_life", shares->half_life ? Json(*shares->half_life) : Json(nullptr)}, {"because", shares->because}};
   }
@@ -297,7 +302,22 @@ Decision sealed_decision(const Json& sealed, Decision decision) {
   return decision;
 }
 
+// A run that was stopped did not watch it: "not seen" is not "not recovered".
+std::optional<Recovery> watched_recovery(const Playbook& playbook, const Run& run) {
+  const bool watched = !run.without_faults && !playbook.faults.empty() && run.evidence.span(Span::recovery).has_value();
+  return watched ? find_recovery(run.evidence) : std::nullopt;
+}
+
 }  // namespace
+
+bool ends_metastable(const Playbook& playbook, const std::vector<Json>& events) {
+  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, {}, {}, false, false};
+  read(run, events);
+  const auto recovery = watched_recovery(playbook, run);
+  if (!recovery || recovery->recovered) return false;
+  const Decision decision = decide(playbook, run, faults_json(playbook, run), gate_findings(playbook, run), hypothesis_findings(playbook, run, recovery), recovery);
+  return decision.outcome == Outcome::unrecovered && why_unrecovered(run.evidence).kind == "metastable";
+}
 
 Json judge(const Playbook& as_read, const std::vector<Json>& events) {
   const Json sealed = sealed_json(events);
@@ -305,12 +325,10 @@ Json judge(const Playbook& as_read, const std::vector<Json>& events) {
   const auto choice = opened_choice(playbook, sealed);
   if (choice && lacks_faults(playbook, events)) playbook = open_sealed(as_read, *choice);
   playbook.opened = choice;  // its faults are among the playbook's, as the run's folder has it
-  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, {}, false, false};
+  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, {}, {}, false, false};
   read(run, events);
   const bool disturbed = !run.without_faults && !playbook.faults.empty();
-  // A run that was stopped did not watch it: "not seen" is not "not recovered".
-  const bool watched = disturbed && run.evidence.span(Span::recovery).has_value();
-  const auto recovery = watched ? find_recovery(run.evidence) : std::nullopt;
+  const auto recovery = watched_recovery(playbook, run);
   const auto gate = gate_findings(playbook, run);
   const auto findings = hypothesis_findings(playbook, run, recovery);
   const Json faults = faults_json(playbook, run);

@@ -15,4 +15,7 @@ inline int exit_code(Outcome outcome) { return static_cast<int>(outcome); }
 // verdict.json (pinned; see docs/reports.md).
 Json judge(const Playbook& playbook, const std::vector<Json>& events);
 
+// Whether what has been recorded so far ends `unrecovered`, metastable: when the escape test may begin. `playbook`: opened, where it was sealed.
+bool ends_metastable(const Playbook& playbook, const std::vector<Json>& events);
+
 }  // namespace capsize

@@ -77,6 +77,27 @@ void write_finding_table(Html& html, const std::vector<FindingWords>& findings) 
   html.raw("</ul></details>\n");
 }
 
+// Each step of the escape test: at which load, and how it went.
+void write_escape(Html& html, const Summary& summary, const Json& escape) {
+  if (summary.escape.empty()) return;
+  html.element("p", summary.escape);
+  html.raw("<table class=\"stack\">\n<thead><tr><th scope=\"col\">Load</th><th scope=\"col\">Logins due</th><th scope=\"col\">Held for</th><th scope=\"col\">Attempts per login</th><th scope=\"col\">Result</th></tr></thead>\n<tbody>\n");
+  for (const Json& step : list_of(escape, "steps")) {
+    const Json& steady = member(step, "steady");
+    const auto retries = number_of(step, "retry_amplification");
+    html.raw("<tr><th scope=\"row\">").text(plain_value("ratio", number_of(step, "share").value_or(0))).raw("</th>");
+    cell(html, "logins due", plain_value("rate", number_of(step, "load").value_or(0)));
+    cell(html, "held for", plain_seconds(number_of(step, "to").value_or(0) - number_of(step, "from").value_or(0)));
+    cell(html, "attempts per login", retries ? plain_value("number", *retries) : "");
+    html.raw("<td data-label=\"result\">")
+        .raw_if(steady == true, "<span class=\"tone-good\">✓ logins succeed</span>")
+        .raw_if(steady == false, "<span class=\"tone-bad\">✗ still stuck</span>")
+        .raw_if(!steady.is_boolean(), "<span class=\"tone-unsure\">? cannot tell</span>");
+    html.raw("<small>").text(text_of(step, "because")).raw("</small></td></tr>\n");
+  }
+  html.raw("</tbody></table>\n");
+}
+
 void write_effect(Html& html, const FaultWords& fault) {
   html.raw("<td data-label=\"effect\">");
   if (fault.bites == "yes") html.raw("<span class=\"tone-good\">✓ it bit</span>");
@@ -106,8 +127,9 @@ void write_charts(Html& html, const std::vector<Chart>& charts, const std::vecto
     html.raw("<div class=\"chart\" role=\"img\" id=\"chart-").text(chart.id).raw("\" aria-label=\"").text(chart.title).raw(" over time; the table 'Numbers by phase' has its numbers\"></div></figure>\n");
   }
   html.raw("<p class=\"quiet small\">Seconds since the run began, in slices of at least a second, each attempt counted when it was due. "
-           "Shaded: <i class=\"shade fault\"></i>fault in place, <i class=\"shade revert\"></i>being undone, <i class=\"shade recovering\"></i>not yet recovered, <i class=\"shade recovered\"></i>recovered. "
-           "The dashed red line is what was expected. Drag to zoom, double-click to see all.</p>\n");
+           "Shaded: <i class=\"shade fault\"></i>fault in place, <i class=\"shade revert\"></i>being undone, <i class=\"shade recovering\"></i>not yet recovered, <i class=\"shade recovered\"></i>recovered")
+      .raw_if(!summary.escape.empty(), ", <i class=\"shade escape\"></i>less load (the escape test)")
+      .raw(". The dashed red line is what was expected. Drag to zoom, double-click to see all.</p>\n");
   write_phase_table(html, charts, probes, summary);
 }
 
@@ -206,6 +228,8 @@ void write_faults(Html& html, const Summary& summary, const Json& verdict) {
   if (!summary.rebalance.empty()) html.element("p", summary.rebalance);
   const std::string kind = text_of(member(verdict, "recovery"), "kind_because");
   if (!kind.empty()) html.raw("<p class=\"quiet\">").text(kind).raw("</p>\n");
+  if (!summary.retries.empty()) html.element("p", summary.retries);
+  write_escape(html, summary, member(member(verdict, "recovery"), "escape"));
   html.element("p", summary.undo);
 }
 

@@ -26,6 +26,8 @@ std::string markdown_report(const Json& playbook, const std::vector<Json>& event
   }
   for (const AlertWords& one : summary.alerts) out += line("Alert", fmt::format("{}: {}: {}", one.alert, one.word, one.because));
   out += line("Recovery", summary.recovery) + line("Undo", summary.undo);
+  if (!summary.retries.empty()) out += line("Retries", summary.retries);
+  if (!summary.escape.empty()) out += line("Escape test", summary.escape);
   for (const ResidueWords& one : summary.residue) {
     out += line("Left behind", one.because.empty() ? one.what : one.what + ": " + one.because);
     if (!one.remedy.empty()) out += line("To do now", one.remedy);

@@ -136,6 +136,31 @@ void tell_done(Summary& out, const Json& playbook, const Json& verdict, bool inj
   if (!load.empty() && out.faults.size() > 1) out.done.push_back("All of it under " + load + ".");
 }
 
+std::string as_sentence(std::string words) {
+  if (words.empty()) return words;
+  if (words.front() >= 'a' && words.front() <= 'z') words.front() = static_cast<char>(words.front() - 'a' + 'A');
+  return words + ".";
+}
+
+// "Clients of login made 1 attempt per login in the baseline, 2.4 in the fault and 3 after it; in the escape test 3 at 80 %, 1 at 20 %."
+void tell_escape(Summary& out, const Json& recovery) {
+  const auto attempts = [](const Json& json, const char* key) { return plain_value("number", number_of(json, key).value_or(0)); };
+  const Json& retries = member(recovery, "retry_amplification");
+  const Json& escape = member(recovery, "escape");
+  std::string steps;
+  for (const Json& step : list_of(escape, "steps")) {
+    if (number_of(step, "retry_amplification")) steps += fmt::format("{}{} at {}", steps.empty() ? "; in the escape test " : ", ", attempts(step, "retry_amplification"), plain_value("ratio", number_of(step, "share").value_or(0)));
+  }
+  const bool any = std::max(number_of(retries, "fault").value_or(0), number_of(retries, "after").value_or(0)) >= 1.005;
+  if (any) {
+    out.retries = fmt::format("Clients of {} made {} attempts per login in the baseline, {} in the fault, {} after it{}.", text_of(retries, "probe"), attempts(retries, "baseline"), attempts(retries, "fault"),
+                              attempts(retries, "after"), steps);
+  }
+  if (!escape.is_object()) return;
+  const Json& escaped = member(escape, "escaped");
+  out.escape = fmt::format("{}: {}.", escaped == true ? "Escaped" : escaped == false ? "Did not escape" : "Not known", text_of(escape, "because"));
+}
+
 void tell_recovery(Summary& out, const Json& playbook, const Json& verdict, bool injected) {
   const Json& recovery = member(verdict, "recovery");
   out.recovery_missed = std::any_of(out.findings.begin(), out.findings.end(), [](const FindingWords& one) { return one.recovery && one.holds == "no"; });
@@ -161,10 +186,8 @@ void tell_recovery(Summary& out, const Json& playbook, const Json& verdict, bool
   } else {
     out.recovery = fmt::format("Not known{}{}.", because.empty() ? "" : ": ", because);
   }
-  out.rebalance = text_of(member(recovery, "rebalance"), "because");
-  if (out.rebalance.empty()) return;
-  if (out.rebalance.front() >= 'a' && out.rebalance.front() <= 'z') out.rebalance.front() = static_cast<char>(out.rebalance.front() - 'a' + 'A');
-  out.rebalance += ".";
+  out.rebalance = as_sentence(text_of(member(recovery, "rebalance"), "because"));
+  tell_escape(out, recovery);
 }
 
 void tell_suspects(Summary& out, const Json& verdict) {
@@ -282,13 +305,15 @@ std::vector<Phase> phases_of(const std::vector<Json>& events, std::optional<doub
     if (out.size() >= 2 && phase == "recovery") out[out.size() - 2].to = out.back().from;
   }
   if (!out.empty()) out.back().to = std::max(out.back().from, end);
-  if (!out.empty() && out.back().name == "recovering" && recovery_seconds) {
-    const double back = std::min(out.back().from + *recovery_seconds, end);
-    const double to = out.back().to;
-    out.back().to = back;
-    if (to > back) out.push_back({"recovered", back, to});
-  } else if (!out.empty() && out.back().name == "recovering") {
-    out.back().name = undone ? "not recovered" : "after";
+  const auto recovering = std::find_if(out.begin(), out.end(), [](const Phase& phase) { return phase.name == "recovering"; });
+  if (recovering == out.end()) return out;
+  if (recovery_seconds) {
+    const double back = std::min(recovering->from + *recovery_seconds, end);
+    const double to = recovering->to;
+    recovering->to = back;
+    if (to > back) out.insert(recovering + 1, {"recovered", back, to});
+  } else {
+    recovering->name = undone ? "not recovered" : "after";
   }
   return out;
 }

@@ -13,7 +13,7 @@ namespace capsize {
 inline constexpr std::size_t kMaxFaults = 1000;  // of one run that a report tells apart
 
 struct Phase {
-  std::string name;  // "baseline", "fault", "revert", "recovering", "recovered", "not recovered", "after"
+  std::string name;  // "baseline", "fault", "revert", "recovering", "recovered", "not recovered", "after", "escape"
   double from = 0;
   double to = 0;
 };
@@ -106,6 +106,8 @@ struct Summary {
   std::optional<double> recovery_seconds;
   std::string recovery;               // a sentence
   std::string rebalance;              // a sentence about the balancer's shares after the undo; may be empty
+  std::string retries;                // a sentence about clients that try again; may be empty
+  std::string escape;                 // a sentence about the escape test; may be empty
   bool recovery_missed = false;       // it came back later than expected, or not at all
   std::string undo;                   // a sentence; `residue` says what to do
   bool all_undone = true;             // as far as is known

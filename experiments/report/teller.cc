@@ -17,6 +17,7 @@ std::string phase_text(const Json& event) {
   if (phase == "fault") return with("fault phase begins" + (lasts ? ", " + plain_seconds(*lasts) : ""), because);
   if (phase == "revert") return with("undoing every fault", because);
   if (phase == "recovery") return with("recovery: watched until the steady state lasts" + (lasts ? ", at most " + plain_seconds(*lasts) : ""), because);
+  if (phase == "escape") return with("escape test: the login load is lowered step by step until logins succeed" + (lasts ? ", for at most " + plain_seconds(*lasts) : ""), because);
   if (phase == "end") return with("the run ends", because);
   return with("phase " + phase, because);
 }
@@ -126,6 +127,7 @@ std::optional<EventWords> Teller::tell(const Json& event) {
     const std::string by = text_of(event, "kind");
     return say("stop", with(by == "operator" ? "stopped by the operator" : "stopped", text_of(event, "because")));
   }
+  if (kind == "escape") return say("notice", "the login load is lowered to " + plain_value("ratio", number_of(event, "share").value_or(1)));
   if (auto words = tell_game(kind, event)) return say(kind == "ask" ? "ask" : "notice", std::move(*words));
   if (kind == "notice") return say("notice", with(text_of(event, "what"), text_of(event, "because")));
   return std::nullopt;

@@ -159,6 +159,8 @@ std::string verdict_text(const Summary& summary, const std::string& folder, bool
   add_alerts(out, summary, colour);
   out += fmt::format("  recovery: {}\n  undo: {}\n", safe(summary.recovery), painted(safe(summary.undo), !summary.all_undone ? "1;31" : summary.undo_known ? "32" : "1;33", colour));
   if (!summary.rebalance.empty()) out += fmt::format("  shares: {}\n", safe(summary.rebalance));
+  if (!summary.retries.empty()) out += fmt::format("  retries: {}\n", safe(summary.retries));
+  if (!summary.escape.empty()) out += fmt::format("  escape: {}\n", safe(summary.escape));
   for (const ResidueWords& one : summary.residue) {
     out += fmt::format("  {}\n", painted("LEFT BEHIND " + safe(one.what) + (one.because.empty() ? "" : ": " + safe(one.because)), "1;31", colour));
     if (!one.remedy.empty()) out += fmt::format("  do now: {}\n", painted(safe(one.remedy), "1", colour));

@@ -29,6 +29,12 @@ TEST_CASE("report.md has a line for each suspect, who moved first", "[report]") 
   CHECK(has(text, "| the database | ruled out | 0 failed of 120, and 0 of 80 in the baseline |\n"));
 }
 
+TEST_CASE("report.md has the retries and the escape test in a line each", "[report]") {
+  const std::string text = report_of(escaped_sample());
+  CHECK(has(text, "- **Retries:** Clients of login made 1 attempts per login in the baseline, 2.4 in the fault, 3 after it; in the escape test 3 at 50 %, 1.25 at 25 %.\n"));
+  CHECK(has(text, "- **Escape test:** Escaped: logins succeeded again at 51.2 logins/s.\n"));
+}
+
 TEST_CASE("report.md of a residue prints what to do now", "[report]") {
   const std::string text = report_of(residue_sample());
   CHECK(has(text, "- **To do now:** look at it, then run: capsize revert 20261122-220003-7f3a --accept f0.s0\n"));

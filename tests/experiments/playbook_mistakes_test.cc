@@ -221,6 +221,23 @@ TEST_CASE("whatever is left out of a probe or has another type is a mistake, and
   }
 }
 
+TEST_CASE("an escape test that could find nothing is refused, one that would hardly is warned of", "[playbook][mistakes]") {
+  CHECK(after(R"({"escape": {}})").empty());
+  CHECK(after(R"({"escape": {"steps": ["50%", "60%"]}})") ==
+        Said{"/escape/steps: a step that is not below the one before; write falling shares below 100%, as [\"80%\", \"50%\", \"20%\"]"});
+  CHECK(after(R"({"escape": {"steps": ["100%"]}})") == Said{"/escape/steps: the first step lowers nothing; write falling shares below 100%, as [\"80%\", \"50%\", \"20%\"]"});
+  CHECK(after(R"({"escape": {"steps": ["0%"]}})") == Said{"/escape/steps: a step to no load at all: no login could succeed; end with a small share, as \"5%\""});
+  CHECK(after(R"({"escape": {"hold": "5s"}})") == Said{"/escape/hold: hold (5s) is shorter than timing.settle (10s): nothing could count as escaped; make it as long, or longer"});
+  CHECK(after(R"({"escape": {}, "faults": null})") == Said{"/escape: there is nothing to escape from: the playbook has no faults; leave it out, or add a fault"});
+  CHECK(after(R"({"escape": {}, "probes": {"login": {"suspect": "auth1"}}})") ==
+        Said{"/escape: there is no load to lower: no probe but suspects logs in; leave it out, or add a probe that logs in and is no \"suspect\""});
+  CHECK(after(R"({"escape": {}, "steady_state": [{"measure": "login.rate", "at_least": "1/s"}]})") ==
+        Said{"/escape: no expectation of the steady state can be met by a smaller load; add one to \"steady_state\" that is no least rate or count, as of a success_ratio"});
+  CHECK(after(R"({"escape": {}, "timing": {"recovery": "15s"}})") ==
+        Said{"/escape: a recovery of 15s is watched too briefly to be called metastable, so the test never begins; make timing.recovery 16s or longer"});
+  CHECK(after(R"({"escape": {"steps": ["1%"]}})").size() == 1);  // 20 s of it are too few logins
+}
+
 TEST_CASE("a secret in the command of a probe is refused", "[playbook][mistakes][secrets]") {
   PlaybookOptions options;
   options.secret = [](const std::string&) { return "correct horse"; };

@@ -255,6 +255,19 @@ Sample unrecovered_sample() {
   return sample;
 }
 
+Sample escaped_sample() {
+  Sample sample = unrecovered_sample();
+  Json& recovery = sample.verdict["recovery"];
+  recovery["kind"] = "metastable";
+  recovery["retry_amplification"] = {{"probe", "login"}, {"baseline", 1.0}, {"fault", 2.4}, {"after", 3.0}};
+  Json stuck = {{"share", 0.5}, {"load", 102.5}, {"from", 62.0}, {"to", 82.0}, {"steady", false}, {"because", "it was 0 %<"}, {"retry_amplification", 3.0}};
+  Json free = {{"share", 0.25}, {"load", 51.2}, {"from", 83.0}, {"to", 100.0}, {"steady", true}, {"because", "met again"}, {"retry_amplification", 1.25}};
+  recovery["escape"] = {{"escaped", true}, {"share", 0.25}, {"load", 51.2}, {"full_load", 205.0}, {"seconds", 28.4}, {"because", "logins succeeded again at 51.2 logins/s"}};
+  recovery["escape"]["steps"] = {stuck, free};
+  sample.events.insert(sample.events.end() - 1, {event(62.0, "phase", {{"phase", "escape"}, {"lasts", 60.0}}), event(62.0, "escape", {{"share", 0.5}})});
+  return sample;
+}
+
 Sample invalid_sample() {
   Sample sample = begin();
   inject(sample, 0.334, false);

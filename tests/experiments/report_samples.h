@@ -17,6 +17,7 @@ struct Sample {
 // 10 s after the undo, then 100 %.
 Sample refuted_sample();
 Sample held_sample();          // the same against servers with a maxconn
+Sample escaped_sample();       // metastable, and then freed by a quarter of the load
 Sample unrecovered_sample();   // clients retry: it never comes back
 Sample invalid_sample();       // the weights were set, the traffic did not move
 Sample aborted_sample();       // a guardrail stopped it

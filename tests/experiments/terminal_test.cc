@@ -128,6 +128,14 @@ TEST_CASE("the verdict on the terminal names who moved and who is ruled out, and
   CHECK(has(text, "  shares: 4.5 s after the undo the shares of shares were at most half as far"));
 }
 
+TEST_CASE("the verdict on the terminal says how often clients tried again, and at which load the system escaped", "[report]") {
+  const Sample sample = escaped_sample();
+  const std::string text = verdict_text(summarize(sample.playbook, sample.events, sample.verdict), "", false);
+  CHECK(has(text, "\n  retries: Clients of login made 1 attempts per login in the baseline, 2.4 in the fault, 3 after it; in the escape test 3 at 50 %, 1.25 at 25 %.\n"));
+  CHECK(has(text, "\n  escape: Escaped: logins succeeded again at 51.2 logins/s.\n"));
+  CHECK(!has(verdict_text(summarize(Json(), {}, unrecovered_sample().verdict), "", false), "escape: "));
+}
+
 TEST_CASE("residue is printed with the command to run", "[report]") {
   const Sample sample = residue_sample();
   const std::string text = verdict_text(summarize(sample.playbook, sample.events, sample.verdict), "", false);
