@@ -59,6 +59,7 @@ TEST_CASE("every shipped playbook ends as it should, in both profiles, with and 
       {"slow-backend.json", {"refuted"}, {"held"}},
       {"lossy-link.json", {"refuted"}, {"held"}},
       {"cut-off-server.json", {"refuted", "unrecovered"}, {"held"}},
+      {"retry-storm.json", {"unrecovered"}, {"held"}},
       {"slow-database.json", {"held"}, {"held"}},
   };
   for (const Row& row : rows) {
