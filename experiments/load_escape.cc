@@ -38,7 +38,7 @@ EscapeStep step_of(const Evidence& evidence, std::size_t index, const std::optio
   if (retries) {
     if (const auto seen = evidence.measure(retries->probe, "retry_amplification", out.held)) out.retry_amplification = seen->value;
   }
-  const Recovery found = find_settled(evidence, steady_at_any_load(evidence.playbook()), out.held, "the step began");
+  const Recovery found = find_settled(evidence, steady_at_any_load(evidence.playbook()), out.held, "the step began", out.held.to);
   settled_after = found.seconds;
   out.because = found.because;
   if (found.recovered) {

@@ -83,7 +83,7 @@ bool enough_to_settle(const Expectation& expectation, MeasureKind kind, std::uin
   return true;
 }
 
-Recovery find_settled(const Evidence& evidence, const std::vector<Expectation>& steady, Stretch within, std::string_view since) {
+Recovery find_settled(const Evidence& evidence, const std::vector<Expectation>& steady, Stretch within, std::string_view since, double in_time) {
   const double settle = seconds(evidence.playbook().timing.settle);
   Recovery recovery;
   recovery.because = "the steady state was not seen again";
@@ -115,7 +115,7 @@ Recovery find_settled(const Evidence& evidence, const std::vector<Expectation>& 
   }
   // It could still have come back in time, had somebody looked on.
   const double needed = std::max(candidate + settle, longer);
-  if (!recovery.too_few && end + 1e-9 < needed && needed < *undone + seconds(evidence.playbook().timing.recovery) + 1e-9) {
+  if (!recovery.too_few && within.to + 1e-9 < needed && needed < in_time + 1e-9) {
     recovery.too_few = true;
     recovery.because += "; nobody looked after that for long enough to see it come back";
   }
@@ -128,7 +128,7 @@ std::optional<Recovery> find_recovery(const Evidence& evidence) {
   double end = evidence.complete_until();
   const auto recovery = evidence.escape_began() ? evidence.span(Span::recovery) : std::nullopt;
   if (recovery) end = std::min(end, recovery->to);
-  return find_settled(evidence, evidence.playbook().steady_state, {*undone, end}, "the undo");
+  return find_settled(evidence, evidence.playbook().steady_state, {*undone, end}, "the undo", *undone + seconds(evidence.playbook().timing.recovery));
 }
 
 }  // namespace capsize

@@ -26,7 +26,8 @@ inline constexpr double kRecoveryResolution = 0.1;
 std::optional<Recovery> find_recovery(const Evidence& evidence);
 
 // The same over any stretch that is complete, for some expectations of the steady state. `since`: what the stretch begins with, in words.
-Recovery find_settled(const Evidence& evidence, const std::vector<Expectation>& steady, Stretch within, std::string_view since);
+// `in_time`: where the stretch might have gone on to; one that ends before it and might still have settled is too few.
+Recovery find_settled(const Evidence& evidence, const std::vector<Expectation>& steady, Stretch within, std::string_view since, double in_time);
 
 // Whether so many samples of a ratio, or of what a quantile is of, tell a system that meets this from one that is stuck below it.
 bool enough_to_settle(const Expectation& expectation, MeasureKind kind, std::uint64_t samples);

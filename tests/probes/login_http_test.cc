@@ -149,6 +149,6 @@ TEST_CASE("clients that retry are declared, and an attempt's limit without them 
   ProbeContext context;
   context.params = params;
   CHECK_THROWS_WITH(find_probe("login.http")->make(std::move(context)), Catch::Contains("never try again"));
-  params.update({{"retry", "often"}, {"retries", 0}, {"retry_jitter", "120%"}});
+  params.update({{"retry", "often"}, {"retries", 101}, {"retry_jitter", "120%"}});
   CHECK(mistakes(params).size() == 3);
 }
