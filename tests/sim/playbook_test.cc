@@ -51,7 +51,7 @@ TEST_CASE("every shipped playbook ends as it should, in both profiles, with and 
     std::set<std::string> as_it_was;
     std::set<std::string> hardened;
   };
-  const std::vector<Row> rows = {
+  const std::vector<Row> rows = {  // but retry-storm.json, which has tests of its own: load_escape_test.cc
       {"favourite-server.json", {"refuted", "unrecovered"}, {"held"}},
       {"drained-server.json", {"held"}, {"held"}},
       {"frozen-server.json", {"refuted", "unrecovered"}, {"held"}},
@@ -59,7 +59,6 @@ TEST_CASE("every shipped playbook ends as it should, in both profiles, with and 
       {"slow-backend.json", {"refuted"}, {"held"}},
       {"lossy-link.json", {"refuted"}, {"held"}},
       {"cut-off-server.json", {"refuted", "unrecovered"}, {"held"}},
-      {"retry-storm.json", {"unrecovered"}, {"held"}},
       {"slow-database.json", {"held"}, {"held"}},
   };
   for (const Row& row : rows) {
