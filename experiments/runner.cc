@@ -106,10 +106,8 @@ class Runner {
 
   void open_seal() {
     const SealedCause& cause = playbook_.sealed.at(options_.seal->choice);
-    Json told = {{"choice", options_.seal->choice}, {"name", cause.name}, {"cause", playbook_.redact(cause.cause)}};
-    told["commitment"] = options_.seal->commitment;
-    told["opening"] = options_.seal->opening;
-    record("opened", std::move(told));
+    record("opened", {{"choice", options_.seal->choice}, {"name", cause.name}, {"cause", playbook_.redact(cause.cause)},
+                      {"commitment", options_.seal->commitment}, {"opening", options_.seal->opening}});
   }
 
   void on_notice(Json notice) {
@@ -150,10 +148,8 @@ class Runner {
 
   // What a probe says in words may repeat an address, with a secret in it.
   void on_window(const std::string& probe, Window window) {
-    for (const char* words : {"gap", "because"}) {
-      const auto found = window.find(words);
-      if (found != window.end() && found->is_string()) *found = playbook_.redact(found->get<std::string>());
-    }
+    for (const char* words : {"gap", "because"})
+      if (window.contains(words) && window[words].is_string()) window[words] = playbook_.redact(window[words].get<std::string>());
     record("window", {{"probe", probe}, {"window", std::move(window)}});
   }
 
@@ -355,8 +351,7 @@ class Runner {
   }
 
   void lower_load(Share step) {
-    std::size_t index = 0;
-    for (const auto& [name, use] : playbook_.probes) {
+    for (std::size_t index = 0; const auto& [name, use] : playbook_.probes) {
       if (is_login_load(use)) probes_[index]->set_load(step.value);
       ++index;
     }
@@ -392,8 +387,7 @@ class Runner {
   std::size_t probes_running_ = 0;
   RoomSteps steps_;
   asio::any_io_executor executor_;
-  bool all_undone_ = true;
-  bool stop_recorded_ = false;
+  bool all_undone_ = true, stop_recorded_ = false;
 };
 
 }  // namespace
