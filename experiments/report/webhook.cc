@@ -56,7 +56,8 @@ Task<HttpReply> exchange(std::shared_ptr<const Origin> origin, HttpRequest reque
   HttpReply reply;
   reply.error = connected.error;
   if (reply.error) co_return reply;
-  reply = co_await connection.exchange(std::move(request));
+  const std::string wire = wire_of(request);
+  reply = co_await connection.exchange(wire);
   co_return reply;
 }
 

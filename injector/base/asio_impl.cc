@@ -1,4 +1,5 @@
-// Asio and Beast, compiled once for the whole program (BOOST_ASIO_SEPARATE_COMPILATION).
+// Asio, Beast and Boost.JSON, compiled once for the whole program (BOOST_ASIO_SEPARATE_COMPILATION).
 #include <boost/asio/impl/src.hpp>
 #include <boost/asio/ssl/impl/src.hpp>
 #include <boost/beast/src.hpp>
+#include <boost/json/src.hpp>

@@ -80,7 +80,8 @@ class HttpSource final : public DocumentSource {
       co_return out;
     }
     auto request = request_for(target);
-    const auto reply = co_await connection.exchange(std::move(request));
+    const std::string wire = wire_of(request);
+    const auto reply = co_await connection.exchange(wire);
     if (reply.error) {
       out.problem = fmt::format("the answer broke off: {}", reply.error.message());
       co_return out;

@@ -1,15 +1,9 @@
 #include "probes/http/connection.h"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
 
-#include <array>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/ssl/stream.hpp>
-#include <boost/asio/write.hpp>
-#include <optional>
 
 #include "injector/base/error.h"
 
@@ -18,12 +12,6 @@ namespace {
 
 namespace ssl = asio::ssl;
 using tcp = asio::ip::tcp;
-
-bool is_literal(const std::string& host) {
-  boost::system::error_code error;
-  asio::ip::make_address(host, error);
-  return !error;
-}
 
 std::shared_ptr<ssl::context> tls_context(const TlsOptions& options) {
   const auto context = std::make_shared<ssl::context>(ssl::context::tls_client);
@@ -42,59 +30,6 @@ std::shared_ptr<ssl::context> tls_context(const TlsOptions& options) {
 // A cancelled operation is nobody's answer: the caller's time is up, and it must not be told that the connection broke.
 void throw_if_cancelled(const boost::system::error_code& error) {
   if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-}
-
-// On a plain connection a request is sent without waiting where that is possible: each wait costs a turn of the loop.
-Task<boost::system::error_code> send(tcp::socket& socket, std::string_view wire) {
-  boost::system::error_code error;
-  const std::size_t sent = socket.write_some(asio::buffer(wire), error);
-  if (error == asio::error::would_block) error = {};
-  if (error || sent == wire.size()) co_return error;
-  co_await asio::async_write(socket, asio::buffer(wire.substr(sent)), asio::redirect_error(asio::use_awaitable, error));
-  co_return error;
-}
-
-Task<boost::system::error_code> send(ssl::stream<tcp::socket&>& stream, std::string_view wire) {
-  boost::system::error_code error;
-  co_await asio::async_write(stream, asio::buffer(wire), asio::redirect_error(asio::use_awaitable, error));
-  co_return error;
-}
-
-// Only a reply that is awaited has a buffer: of thousands of open connections most are idle.
-template <class Stream>
-Task<boost::system::error_code> receive(Stream& stream, ReplyParser& parser) {
-  boost::system::error_code error;
-  std::array<char, 2 * 1024> bytes;
-  auto state = ReplyParser::State::wants_more;
-  while (state == ReplyParser::State::wants_more && !error) {
-    const std::size_t got = co_await stream.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
-    if (got > 0) state = parser.feed({bytes.data(), got});
-    if (error == asio::error::eof) state = parser.end();
-  }
-  if (state == ReplyParser::State::complete) error = {};
-  if (state == ReplyParser::State::bad && !error) error = make_error_code(boost::system::errc::bad_message);
-  co_return error;
-}
-
-template <class Stream>
-Task<HttpReply> exchange_on(Stream& stream, ReplyParser& parser, std::string wire) {
-  HttpReply out;
-  parser.begin();
-  const auto send_error = co_await send(stream, wire);
-  throw_if_cancelled(send_error);
-  // Even when the write failed there may be an answer to read: a server that closes early says why first.
-  const auto read_error = co_await receive(stream, parser);
-  throw_if_cancelled(read_error);
-  out.any_bytes = parser.any_bytes();
-  if (read_error) {
-    out.error = send_error ? send_error : read_error;
-    co_return out;
-  }
-  out.keep_alive = parser.keep_alive() && !send_error;
-  out.status = parser.status();
-  out.head = parser.head();
-  out.body = parser.take_body();
-  co_return out;
 }
 
 }  // namespace
@@ -119,57 +54,66 @@ Task<std::shared_ptr<const Origin>> resolve_origin(Url url, TlsOptions options) 
   co_return origin;
 }
 
-struct Connection::Socket {
-  Socket(const asio::any_io_executor& executor, const Origin& origin) : plain(executor) {
-    if (origin.tls) tls.emplace(plain, *origin.tls);
-  }
-  tcp::socket plain;
-  std::optional<ssl::stream<tcp::socket&>> tls;
-};
-
-Connection::Connection(asio::any_io_executor executor, std::shared_ptr<const Origin> origin)
-    : executor_(std::move(executor)), origin_(std::move(origin)), parser_(origin_->max_body) {}
+Connection::Connection(const asio::any_io_executor& executor, std::shared_ptr<const Origin> origin)
+    : readiness_(asio::use_service<Readiness>(asio::query(executor, asio::execution::context))), origin_(std::move(origin)), parser_(origin_->max_body) {}
 
 Connection::~Connection() = default;
 
 Task<ConnectResult> Connection::connect() {
   ConnectResult out;
+  used = false;
   for (const auto& endpoint : origin_->endpoints) {
-    used = false;
-    socket_ = std::make_unique<Socket>(executor_, *origin_);
-    out.error = {};
-    socket_->plain.open(endpoint.protocol(), out.error);
-    if (out.error) co_return out;
-    co_await socket_->plain.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, out.error));
+    socket_ = std::make_unique<Socket>(readiness_);
+    out.error = co_await socket_->connect(endpoint);
     throw_if_cancelled(out.error);
-    if (!out.error) break;
+    if (!out.error || tester_lacks(out.error)) break;
   }
-  if (out.error) co_return out;
-  boost::system::error_code ignored;
-  socket_->plain.set_option(tcp::no_delay(true), ignored);
-  if (!origin_->tls) {
-    socket_->plain.non_blocking(true, out.error);
-    co_return out;
-  }
+  if (out.error || !origin_->tls) co_return out;
   out.in_tls = true;
-  const std::string& host = origin_->url.address.host;
-  if (!is_literal(host)) ::SSL_set_tlsext_host_name(socket_->tls->native_handle(), host.c_str());
-  socket_->tls->set_verify_callback(ssl::host_name_verification(host), out.error);
-  co_await socket_->tls->async_handshake(ssl::stream_base::client, asio::redirect_error(asio::use_awaitable, out.error));
+  out.error = co_await socket_->shake_hands(*origin_->tls->native_handle(), origin_->url.address.host);
   throw_if_cancelled(out.error);
   co_return out;
 }
 
-Task<HttpReply> Connection::exchange(HttpRequest request) {
+Task<HttpReply> Connection::exchange(std::string_view wire) {
   HttpReply out;
-  auto wire = wire_of(request);
-  if (socket_->tls) {
-    out = co_await exchange_on(*socket_->tls, parser_, std::move(wire));
-  } else {
-    out = co_await exchange_on(socket_->plain, parser_, std::move(wire));
+  for (bool may_be_stale = used;; may_be_stale = false) {
+    parser_.begin();
+    boost::system::error_code send_error;
+    for (std::string_view rest = wire; !rest.empty() && !send_error;) {
+      if (socket_->write_some(rest, send_error)) continue;
+      co_await socket_->async_wait(asio::redirect_error(asio::use_awaitable, send_error));
+      throw_if_cancelled(send_error);
+    }
+    // Even when the write failed there may be an answer to read: a server that closes early says why first.
+    out.error = {};
+    auto state = ReplyParser::State::wants_more;
+    while (state == ReplyParser::State::wants_more && !out.error) {
+      std::string_view bytes;
+      if (socket_->read_some(bytes, out.error)) {
+        if (!out.error) state = parser_.feed(bytes);
+        if (out.error == asio::error::eof) state = parser_.end();
+        continue;
+      }
+      co_await socket_->async_wait(asio::redirect_error(asio::use_awaitable, out.error));
+      throw_if_cancelled(out.error);
+    }
+    used = true;
+    out.any_bytes = parser_.any_bytes();
+    if (state == ReplyParser::State::complete) {
+      out.error = {};
+      out.keep_alive = parser_.keep_alive() && !send_error;
+      out.status = parser_.status();
+      out.head = parser_.take_head();
+      out.body = parser_.take_body();
+      co_return out;
+    }
+    if (!out.error) out.error = make_error_code(boost::system::errc::bad_message);
+    if (send_error) out.error = send_error;
+    if (out.any_bytes || !may_be_stale) co_return out;
+    out.connect = co_await connect();
+    if (out.connect.error) co_return out;
   }
-  used = true;
-  co_return out;
 }
 
 std::string wire_of(const HttpRequest& request) {
@@ -192,11 +136,6 @@ std::string wire_of(const HttpRequest& request) {
   return out;
 }
 
-bool Connection::quiet() const {
-  char byte = 0;
-  const ssize_t got = ::recv(socket_->plain.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  if (got > 0) return origin_->tls != nullptr;  // TLS 1.3 sends session tickets when it likes
-  return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-}
+bool Connection::quiet() const { return socket_->quiet(); }
 
 }  // namespace capsize

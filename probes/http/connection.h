@@ -11,6 +11,7 @@
 #include "injector/base/clock.h"
 #include "injector/base/task.h"
 #include "probes/http/reply_parser.h"
+#include "probes/http/socket.h"
 #include "probes/http/url.h"
 
 namespace boost::asio::ssl {
@@ -36,7 +37,13 @@ struct Origin {
 // Throws Error when the name does not resolve or the CA file cannot be read.
 Task<std::shared_ptr<const Origin>> resolve_origin(Url url, TlsOptions options);
 
+struct ConnectResult {
+  boost::system::error_code error;
+  bool in_tls = false;  // the TCP connection was there; the handshake failed
+};
+
 struct HttpReply {
+  ConnectResult connect;            // where a stale connection had to be made anew; nothing else counts when it has an error
   boost::system::error_code error;  // nothing else counts when set
   bool any_bytes = false;           // some of a reply arrived before the error
   unsigned status = 0;
@@ -45,28 +52,24 @@ struct HttpReply {
   bool keep_alive = false;
 };
 
-struct ConnectResult {
-  boost::system::error_code error;
-  bool in_tls = false;  // the TCP connection was there; the handshake failed
-};
-
 // True for what is the tester's own lack (file descriptors, memory, local ports), not the system's failure.
 bool tester_lacks(const boost::system::error_code& error);
 
 // Thread: its executor's. Cancelling a coroutine in here leaves the connection unfit for anything but destruction.
 class Connection {
  public:
-  Connection(asio::any_io_executor executor, std::shared_ptr<const Origin> origin);
+  Connection(const asio::any_io_executor& executor, std::shared_ptr<const Origin> origin);
   ~Connection();
 
   Task<ConnectResult> connect();  // also again, from scratch
-  Task<HttpReply> exchange(HttpRequest request);
+  // `wire`: a request as it goes on the wire; it lives until the reply is there. Where a used connection ends before the first byte of a reply,
+  // the other side had closed it meanwhile: once, the request is sent again on a new one.
+  Task<HttpReply> exchange(std::string_view wire);
   bool quiet() const;  // still open, and the other side has neither closed nor sent anything unasked
   bool used = false;   // has waited in a pool or answered a request: the other side may close it at any moment
 
  private:
-  struct Socket;
-  asio::any_io_executor executor_;
+  Readiness& readiness_;
   std::shared_ptr<const Origin> origin_;
   std::unique_ptr<Socket> socket_;
   ReplyParser parser_;

@@ -9,6 +9,14 @@
 #include "injector/base/within.h"
 
 namespace capsize {
+namespace {
+
+// A connection that goes from hand to hand is not looked at in between: that is a call of the kernel for each request of a load at full speed,
+// and what could be there by now would have come with the reply.
+constexpr Duration kNothingComesWithin = std::chrono::microseconds(20);
+
+}  // namespace
+
 Lease::Lease(std::shared_ptr<ConnectionPool> pool, std::unique_ptr<Connection> connection) : pool_(std::move(pool)), connection_(std::move(connection)) {}
 
 Lease& Lease::operator=(Lease&& other) noexcept {
@@ -95,21 +103,24 @@ Task<Acquired> ConnectionPool::acquire() {
     if (out.result.error) out.lease.drop();
     co_return out;
   }
-  while (waiters_.empty() && !idle_.empty()) {
-    auto connection = std::move(idle_.back());
-    idle_.pop_back();
-    // However short it was idle: bytes that came after the last reply would be taken for the next one.
-    if (connection->quiet()) {
-      out.lease = Lease(shared_from_this(), std::move(connection));
-      co_return out;
-    }
-    --connections_;
-  }
+  out.lease = idle();
+  if (out.lease) co_return out;
   Waiter waiter(*this);
   open_as_needed();
   co_await waiter.wake.wait();
   if (waiter.waiting) throw boost::system::system_error(asio::error::operation_aborted);
   co_return std::move(waiter.result);
+}
+
+// Bytes that came after the last reply would be taken for the next one, and the other side may have closed.
+Lease ConnectionPool::idle() {
+  while (waiters_.empty() && !idle_.empty()) {
+    auto [connection, since] = std::move(idle_.back());
+    idle_.pop_back();
+    if (clock_.now() - since < kNothingComesWithin || connection->quiet()) return {shared_from_this(), std::move(connection)};
+    --connections_;
+  }
+  return {};
 }
 
 Task<> ConnectionPool::close() {
@@ -154,7 +165,7 @@ void ConnectionPool::ready(std::unique_ptr<Connection> connection) {
   }
   if (waiters_.empty()) {
     connection->used = true;
-    idle_.push_back(std::move(connection));
+    idle_.push_back({std::move(connection), clock_.now()});
     return;
   }
   Waiter& first = *waiters_.front();

@@ -53,6 +53,8 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   Task<> warm();
   // Cancellable at any time.
   Task<Acquired> acquire();
+  // One that waits to be used again, where there is one and nobody waits for it: what acquire() begins with, without its price.
+  Lease idle();
   // Closes the idle connections and waits for those being opened (at most the connect timeout).
   Task<> close();
 
@@ -73,7 +75,11 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   const asio::any_io_executor executor_;
   const std::shared_ptr<const Origin> origin_;
   const PoolOptions options_;
-  std::deque<std::unique_ptr<Connection>> idle_;  // the most recently used last
+  struct Idle {
+    std::unique_ptr<Connection> connection;
+    TimePoint since;
+  };
+  std::deque<Idle> idle_;  // the most recently used last
   std::list<Waiter*> waiters_;                    // first come first
   std::size_t connections_ = 0;
   std::size_t opening_ = 0;

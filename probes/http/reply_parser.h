@@ -29,6 +29,7 @@ class ReplyParser {
   unsigned status() const { return status_; }
   const std::string& head() const { return head_; }  // the status line and the header lines, with their line ends, as received
   const std::string& body() const { return body_; }  // without chunks
+  std::string take_head() { return std::move(head_); }
   std::string take_body() { return std::move(body_); }
   bool keep_alive() const { return keep_alive_; }    // the connection may be used again: said so, and nothing came after the reply
 

@@ -1,6 +1,8 @@
 #include "probes/load/generator.h"
 
 #include <algorithm>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <cmath>
 
 #include "injector/base/error.h"
@@ -33,29 +35,30 @@ Task<> Generator::run() {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   const auto executor = co_await asio::this_coro::executor;
   wake_.emplace(executor);
+  deadlines_.emplace(clock_, executor);
   const Duration since = std::max(clock_.now() - origin_, Duration::zero());
   start_ = origin_ + (since + kWindowLength - Duration(1)) / kWindowLength * kWindowLength;
   closed_up_to_ = start_;
-  for (std::uint64_t login = 0; !bug_; ++login) {
-    const TimePoint due = start_ + plan_.schedule.due(login);
-    while (!stop_at_ && clock_.now() < due) {
+  for (;;) {
+    const TimePoint due = start_ + plan_.schedule.due(next_);
+    if (at_end(due)) break;
+    if (clock_.now() < due) {
       // A window ends on time, and stop() is seen, even when nothing is due for long.
       const TimePoint next = std::min(due, closed_up_to_ + kWindowLength);
       co_await pace_.sleep_until(next);
       close_windows(std::min(due, clock_.now()));
-    }
-    if (stop_at_ && due >= *stop_at_) break;
-    close_windows(due);
-    if (!in_load(login)) continue;
-    const bool free = co_await wait_for_slot(due + plan_.timeout);
-    window_of(due).data.scheduled += 1;
-    if (free) {
-      launch(login);
-    } else {
-      record(plan_.attempt(login, start_), plan_.schedule.user(login), kNotSent, plan_.timeout);
+    } else if (in_flight_ >= plan_.max_in_flight) {
+      co_await wake_->wait();  // whoever has ended a login takes what is due by then; those under way end by their deadlines
+    } else if (const auto login = take_due()) {
+      launch(*login);
     }
   }
   while (in_flight_ > 0) {
+    co_await wake_->wait();
+  }
+  dismiss();
+  deadlines_->rest();
+  while (at_work_ > 0) {
     co_await wake_->wait();
   }
   if (bug_) std::rethrow_exception(bug_);
@@ -85,26 +88,63 @@ bool Generator::in_load(std::uint64_t login) const {
   return load_ >= 1 || static_cast<double>(login * kGolden) < load_ * 0x1.0p64;
 }
 
-Task<bool> Generator::wait_for_slot(TimePoint deadline) {
-  while (in_flight_ >= plan_.max_in_flight && clock_.now() < deadline) {
-    co_await wake_->wait();  // those under way were due earlier, and end by their deadlines
+std::optional<std::uint64_t> Generator::take_due() {
+  for (;; ++next_) {
+    const TimePoint due = start_ + plan_.schedule.due(next_);
+    const TimePoint now = clock_.now();
+    if (at_end(due) || now < due) return std::nullopt;
+    close_windows(due);
+    if (!in_load(next_)) continue;
+    window_of(due).data.scheduled += 1;
+    if (now < due + plan_.timeout) return next_++;
+    record(plan_.attempt(next_, start_), plan_.schedule.user(next_), kNotSent, plan_.timeout);
   }
-  co_return in_flight_ < plan_.max_in_flight && clock_.now() < deadline;
 }
 
 void Generator::launch(std::uint64_t login) {
   ++in_flight_;
+  if (!resting_.empty()) {
+    Client& client = *resting_.back();
+    resting_.pop_back();
+    client.login = login;
+    return client.rest.go_on();
+  }
+  Client& client = clients_.emplace_back(at_rest_);
+  client.login = login;
+  ++at_work_;
   const auto executor = asio::any_io_executor(wake_->executor());
-  asio::co_spawn(executor, one(login), [this](std::exception_ptr bug) {
+  asio::co_spawn(executor, work(client), asio::bind_cancellation_slot(client.stop.slot(), [this](std::exception_ptr bug) {
     if (bug && !bug_) bug_ = bug;
-    const bool was_full = in_flight_ == plan_.max_in_flight;
-    --in_flight_;
-    emit_complete();
-    if (was_full || in_flight_ == 0 || bug) wake_->notify();
-  });
+    if (bug) --in_flight_;
+    --at_work_;
+    wake_->notify();
+  }));
 }
 
-Task<> Generator::one(std::uint64_t login) {
+// Those that rest leave.
+void Generator::dismiss() {
+  for (Client* client : std::exchange(resting_, {})) client->rest.go_on();
+}
+
+Task<> Generator::work(Client& client) {
+  for (;;) {
+    co_await one(client);
+    const auto next = take_due();
+    emit_complete();
+    if (next) {
+      client.login = *next;
+      continue;
+    }
+    const bool was_full = in_flight_-- == plan_.max_in_flight;
+    if (was_full || in_flight_ == 0) wake_->notify();
+    resting_.push_back(&client);
+    co_await client.rest.async_wait(asio::use_awaitable);
+    if (in_flight_ == 0) co_return;  // dismissed
+  }
+}
+
+Task<> Generator::one(Client& client) {
+  const std::uint64_t login = client.login;
   const LoginAttempt attempt = plan_.attempt(login, start_);
   const std::uint64_t user = plan_.schedule.user(login);
   const Duration send_late = clock_.now() - attempt.due;
@@ -115,16 +155,17 @@ Task<> Generator::one(std::uint64_t login) {
   std::size_t bucket = kNotSent;
   BucketCounts ended{};
   try {
-    auto trying = plan_.retries.policy == RetryPolicy::none ? transport_.attempt(attempt) : tried(attempt, login, ended);
+    auto trying = plan_.retries.policy == RetryPolicy::none ? asked(client, attempt) : tried(client, attempt, ended);
     const Answer answer = co_await std::move(trying);
     bucket = bucket_of(answer);
   } catch (const Error& lacking) {  // the tester's own trouble
     std::string& problem = window_of(attempt.due).data.problem;
     if (problem.empty()) problem = lacking.what();
   }
-  const Duration latency = std::min(clock_.now() - attempt.due, plan_.timeout);
+  const TimePoint ended_at = clock_.now();
+  const Duration latency = std::min(ended_at - attempt.due, plan_.timeout);
   // An answer that is seen only after the deadline came too late, whoever was slow.
-  if (bucket == bucket_of(Answer::ok) && clock_.now() > attempt.deadline) bucket = bucket_of(Answer::timed_out);
+  if (bucket == bucket_of(Answer::ok) && ended_at > attempt.deadline) bucket = bucket_of(Answer::timed_out);
   // Sent so late, and out of time: nobody can tell whether the system would have made it. It counts as not sent.
   if (bucket == bucket_of(Answer::timed_out) && send_late > plan_.timeout / kLatestPart) bucket = kNotSent;
   if (bucket != kNotSent) {
@@ -135,12 +176,28 @@ Task<> Generator::one(std::uint64_t login) {
   record(attempt, user, bucket, bucket == bucket_of(Answer::timed_out) ? plan_.timeout : latency);
 }
 
+// An answer at the deadline is in time. Whoever has none by then is cancelled.
+Task<Answer> Generator::asked(Client& client, LoginAttempt attempt) {
+  if (attempt.deadline <= clock_.now()) co_return Answer::timed_out;
+  Deadlines::Watch watch(*deadlines_, attempt.deadline + Duration(1), client.stop);
+  std::optional<Answer> answer;
+  try {
+    answer = co_await transport_.attempt(std::move(attempt));
+  } catch (const boost::system::system_error& error) {
+    if (!watch.passed() || error.code() != asio::error::operation_aborted) throw;
+  }
+  if (!watch.passed()) co_return *answer;
+  co_await asio::this_coro::reset_cancellation_state();
+  co_return Answer::timed_out;
+}
+
 // Attempts until one succeeds, the client has had enough, or the login is out of time. The answer is that of the last.
-Task<Answer> Generator::tried(LoginAttempt attempt, std::uint64_t login, BucketCounts& ended) {
+Task<Answer> Generator::tried(Client& client, LoginAttempt attempt, BucketCounts& ended) {
   const TimePoint deadline = attempt.deadline;
+  const std::uint64_t login = client.login;
   for (std::uint64_t made = 1;; ++made) {
     attempt.deadline = plan_.retries.attempt_deadline(clock_.now(), deadline);
-    auto trying = transport_.attempt(attempt);
+    auto trying = asked(client, attempt);
     const Answer answer = co_await std::move(trying);
     ended[bucket_of(answer)] += 1;
     if (!plan_.retries.again(answer, made)) co_return answer;

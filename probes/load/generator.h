@@ -6,9 +6,12 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "injector/base/clock.h"
 #include "injector/base/task.h"
+#include "probes/http/parking.h"
+#include "probes/load/deadlines.h"
 #include "probes/load/load_window.h"
 #include "probes/load/retries.h"
 #include "probes/load/schedule.h"
@@ -63,10 +66,22 @@ class Generator {
     TimePoint to;
     LoadWindow data;
   };
-  Task<> one(std::uint64_t login);
-  Task<Answer> tried(LoginAttempt attempt, std::uint64_t login, BucketCounts& ended);  // `ended`: what its attempts ended as
-  Task<bool> wait_for_slot(TimePoint deadline);
+  // Sends one login after the other, as long as any is due, and rests between: what a login needs is made once, not anew for each.
+  struct Client {
+    explicit Client(std::size_t& at_rest) : rest(at_rest) {}
+    std::uint64_t login = 0;  // the next; while it rests: none
+    Parking rest;
+    asio::cancellation_signal stop;
+  };
+  Task<> work(Client& client);
+  Task<> one(Client& client);
+  Task<Answer> asked(Client& client, LoginAttempt attempt);
+  Task<Answer> tried(Client& client, LoginAttempt attempt, BucketCounts& ended);  // `ended`: what its attempts ended as
   void launch(std::uint64_t login);
+  void dismiss();
+  // The next login where it is due, there is still time to send it, and the load is not at its end. What there was no time for is recorded.
+  std::optional<std::uint64_t> take_due();
+  bool at_end(TimePoint due) const { return bug_ || (stop_at_ && due >= *stop_at_); }
   bool in_load(std::uint64_t login) const;
   OpenWindow& window_of(TimePoint due);
   void close_windows(TimePoint next_due);
@@ -84,7 +99,13 @@ class Generator {
   TimePoint closed_up_to_;          // every login due before this has been launched
   std::optional<TimePoint> stop_at_;
   double load_ = 1;
+  std::uint64_t next_ = 0;          // the next login of the schedule
+  std::optional<Deadlines> deadlines_;
+  std::size_t at_rest_ = 0;
+  std::deque<Client> clients_;      // ever made
+  std::vector<Client*> resting_;    // the last that worked is the first to work again
   std::uint64_t in_flight_ = 0;
+  std::size_t at_work_ = 0;         // clients that have not left for good
   std::exception_ptr bug_;
   std::optional<Wake> wake_;        // of run(): a slot is free, stop was called, the last login has ended
 };

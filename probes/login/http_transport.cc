@@ -3,21 +3,24 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <boost/json.hpp>
 
 #include "injector/base/error.h"
 #include "injector/base/json.h"
-#include "probes/load/deadlines.h"
 
 namespace capsize {
 namespace {
 
 namespace http = boost::beast::http;
 
+constexpr std::size_t kDeepestAnswer = 200;  // arrays and objects in one another
+
 bool is_success(unsigned status) { return status >= 200 && status < 300; }
 bool is_a_no(unsigned status) { return status >= 400 && status < 600; }
 
 // A token goes into a header: only what cannot end the header may be in it.
-bool fit_for_header(const std::string& token) {
+bool fit_for_header(std::string_view token) {
   return !token.empty() && std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
@@ -27,9 +30,37 @@ void throw_if_tester_lacks(const ConnectResult& result) {
               "raise its limit of open files (ulimit -n) or widen its range of local ports, or lower the rate");
 }
 
+// All of a request that is the same in each login: up to its last header.
+std::string head_of(const HttpRequest& request) {
+  std::string out = wire_of(request);
+  out.resize(out.size() - 2);
+  return out;
+}
+
+// Appends a text as JSON has it.
+void add_quoted(std::string& out, const std::string& text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; });
+  if (plain) out.append(1, '"').append(text).append(1, '"');
+  else out += Json(text).dump(-1, ' ', true, Json::error_handler_t::replace);
+}
+
 class HttpLoginTransport final : public LoginTransport {
  public:
-  HttpLoginTransport(Clock& clock, HttpLoginOptions options) : clock_(clock), options_(std::move(options)), token_pointer_(options_.token_pointer) {}
+  HttpLoginTransport(Clock& clock, HttpLoginOptions options) : clock_(clock), options_(std::move(options)) {
+    auto login = make_request(http::verb::post, options_.url);
+    login.set(http::field::content_type, options_.body == LoginBody::json ? "application/json" : "application/x-www-form-urlencoded");
+    login_head_ = head_of(login) + "Content-Length: ";
+    if (options_.body == LoginBody::json) {
+      add_quoted(body_to_user_ = '{', options_.user_field);
+      add_quoted(body_to_password_ = ',', options_.password_field);
+      body_to_user_ += ':';
+      body_to_password_ += ':';
+    } else {
+      body_to_user_ = form_encoded(options_.user_field) + "=";
+      body_to_password_ = "&" + form_encoded(options_.password_field) + "=";
+    }
+    if (options_.session_url) session_head_ = head_of(make_request(http::verb::get, *options_.session_url));
+  }
 
   Task<> open() override {
     const auto executor = co_await asio::this_coro::executor;
@@ -45,96 +76,86 @@ class HttpLoginTransport final : public LoginTransport {
   }
 
   Task<Answer> attempt(LoginAttempt attempt) override {
-    const TimePoint deadline = attempt.deadline;
-    if (deadline <= clock_.now()) co_return Answer::timed_out;
-    auto work = login(std::move(attempt));
-    const auto answer = co_await deadlines_.limit(deadline, std::move(work));
-    co_return answer.value_or(Answer::timed_out);
+    Lease lease = login_pool_->idle();
+    if (!lease) {
+      auto acquired = co_await login_pool_->acquire();
+      if (acquired.result.error) co_return answer_of(acquired.result);
+      lease = std::move(acquired.lease);
+    }
+    const std::string wire = login_request(attempt);
+    const HttpReply reply = co_await lease->exchange(wire);
+    if (reply.connect.error) co_return answer_of(reply.connect);
+    if (reply.error) co_return Answer::broken;
+    const auto token = is_success(reply.status) ? token_in(reply.body) : std::nullopt;
+    if (reply.keep_alive && !(token && options_.session_url && session_pool_ == login_pool_)) lease.give_back();
+    if (!reply.keep_alive) lease.drop();
+    if (!token && attempt.wrong_password) co_return Answer::rejected_rightly;
+    if (!token) co_return is_a_no(reply.status) ? Answer::denied : Answer::broken;
+    if (!options_.session_url) co_return attempt.wrong_password ? Answer::wrongly_accepted : Answer::ok;
+    auto checking = token_works(*token, std::move(lease));
+    const auto works = co_await std::move(checking);
+    if (!works) co_return Answer::broken;
+    if (attempt.wrong_password) co_return *works ? Answer::wrongly_accepted : Answer::rejected_rightly;
+    co_return *works ? Answer::ok : Answer::broken;
   }
 
   Task<> close() override {
-    deadlines_.rest();
     co_await login_pool_->close();
     co_await session_pool_->close();
   }
 
  private:
-  Task<Answer> login(LoginAttempt attempt) {
-    auto acquired = co_await login_pool_->acquire();
-    if (acquired.result.error) co_return answer_of(acquired.result);
-    auto request = login_request(attempt);
-    const auto exchanged = co_await exchange_with_retry(*acquired.lease.operator->(), std::move(request));
-    if (exchanged.connect.error) co_return answer_of(exchanged.connect);
-    const HttpReply& reply = exchanged.reply;
-    if (reply.error) co_return Answer::broken;
-    if (!is_success(reply.status)) {
-      if (reply.keep_alive) acquired.lease.give_back();
-      if (attempt.wrong_password) co_return Answer::rejected_rightly;
-      co_return is_a_no(reply.status) ? Answer::denied : Answer::broken;
-    }
-    const auto token = token_in(reply.body);
-    if (!token) {
-      if (reply.keep_alive) acquired.lease.give_back();
-      co_return attempt.wrong_password ? Answer::rejected_rightly : Answer::broken;
-    }
-    auto lease = std::move(acquired.lease);
-    if (!options_.session_url || session_pool_ != login_pool_ || !reply.keep_alive) {
-      if (reply.keep_alive) lease.give_back();
-      lease.drop();
-    }
-    auto checking = token_works(*token, std::move(lease));
-    const bool works = co_await std::move(checking);
-    if (attempt.wrong_password) co_return works ? Answer::wrongly_accepted : Answer::rejected_rightly;
-    co_return works ? Answer::ok : Answer::broken;
-  }
-
-  // On the login's own connection where it is still good for that.
-  Task<bool> token_works(std::string token, Lease lease) {
-    if (!options_.session_url) co_return true;
+  // On the login's own connection where it is still good for that. Nothing where nobody answered: then it was neither taken nor refused.
+  Task<std::optional<bool>> token_works(std::string token, Lease lease) {
     if (!lease) {
       auto acquired = co_await session_pool_->acquire();
       throw_if_tester_lacks(acquired.result);
-      if (acquired.result.error) co_return false;
+      if (acquired.result.error) co_return std::nullopt;
       lease = std::move(acquired.lease);
     }
-    auto request = make_request(http::verb::get, *options_.session_url);
-    request.set(http::field::authorization, "Bearer " + token);
-    const auto exchanged = co_await exchange_with_retry(*lease.operator->(), std::move(request));
-    throw_if_tester_lacks(exchanged.connect);
-    if (exchanged.connect.error || exchanged.reply.error) co_return false;
-    if (exchanged.reply.keep_alive) lease.give_back();
-    co_return exchanged.reply.status == 200;
+    const std::string wire = session_head_ + "Authorization: Bearer " + token + "\r\n\r\n";
+    const HttpReply reply = co_await lease->exchange(wire);
+    throw_if_tester_lacks(reply.connect);
+    if (reply.connect.error || reply.error) co_return std::nullopt;
+    if (reply.keep_alive) lease.give_back();
+    co_return reply.status == 200;
   }
 
-  HttpRequest login_request(const LoginAttempt& attempt) const {
-    auto request = make_request(http::verb::post, options_.url);
+  std::string login_request(const LoginAttempt& attempt) const {
+    std::string body = body_to_user_;
     if (options_.body == LoginBody::json) {
-      Json body = Json::object();
-      body[options_.user_field] = attempt.user;
-      body[options_.password_field] = attempt.password;
-      request.set(http::field::content_type, "application/json");
-      request.body() = body.dump(-1, ' ', true, Json::error_handler_t::replace);
+      add_quoted(body, attempt.user);
+      body += body_to_password_;
+      add_quoted(body, attempt.password);
+      body += '}';
     } else {
-      request.set(http::field::content_type, "application/x-www-form-urlencoded");
-      request.body() = fmt::format("{}={}&{}={}", form_encoded(options_.user_field), form_encoded(attempt.user), form_encoded(options_.password_field),
-                                   form_encoded(attempt.password));
+      body.append(form_encoded(attempt.user)).append(body_to_password_).append(form_encoded(attempt.password));
     }
-    request.prepare_payload();
-    return request;
+    const std::string length = std::to_string(body.size());
+    std::string out;
+    out.reserve(login_head_.size() + length.size() + 4 + body.size());
+    return out.append(login_head_).append(length).append("\r\n\r\n").append(body);
   }
 
+  // Into memory of its own that is gone at once: an answer is looked at for each login.
   std::optional<std::string> token_in(const std::string& body) const {
-    const Json json = Json::parse(body, nullptr, false);
-    if (json.is_discarded() || !json.contains(token_pointer_)) return std::nullopt;
-    const Json& token = json.at(token_pointer_);
-    if (!token.is_string() || !fit_for_header(token.get_ref<const std::string&>())) return std::nullopt;
-    return token.get<std::string>();
+    std::array<unsigned char, 4096> room;
+    boost::json::monotonic_resource memory(room.data(), room.size());
+    boost::json::parse_options options;
+    options.max_depth = kDeepestAnswer;
+    boost::system::error_code error;
+    const boost::json::value json = boost::json::parse(body, error, &memory, options);
+    const boost::json::value* token = error ? nullptr : json.find_pointer(options_.token_pointer, error);
+    if (token == nullptr || !token->is_string() || !fit_for_header(token->get_string())) return std::nullopt;
+    return std::string(token->get_string());
   }
 
   Clock& clock_;
-  Deadlines deadlines_{clock_};
   const HttpLoginOptions options_;
-  const Json::json_pointer token_pointer_;
+  std::string login_head_;
+  std::string body_to_user_;
+  std::string body_to_password_;
+  std::string session_head_;
   std::shared_ptr<ConnectionPool> login_pool_;
   std::shared_ptr<ConnectionPool> session_pool_;
 };
@@ -143,17 +164,6 @@ class HttpLoginTransport final : public LoginTransport {
 
 std::unique_ptr<LoginTransport> make_http_login_transport(Clock& clock, HttpLoginOptions options) {
   return std::make_unique<HttpLoginTransport>(clock, std::move(options));
-}
-
-Task<Exchanged> exchange_with_retry(Connection& connection, HttpRequest request) {
-  Exchanged out;
-  const bool may_be_stale = connection.used;
-  out.reply = co_await connection.exchange(request);
-  if (!out.reply.error || out.reply.any_bytes || !may_be_stale) co_return out;
-  out.connect = co_await connection.connect();
-  if (out.connect.error) co_return out;
-  out.reply = co_await connection.exchange(request);
-  co_return out;
 }
 
 HttpRequest make_request(http::verb verb, const Url& url) {

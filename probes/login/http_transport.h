@@ -28,21 +28,14 @@ struct HttpLoginOptions {
 };
 
 // How an attempt maps to an Answer, in this order:
-//   the deadline passed anywhere                        timed_out
 //   no connection for the login                         refused (TLS that fails: broken)
 //   connection lost half-way, nonsense or over 64 KiB   broken
 //   wrong password: no 2xx, no token, or one that does not work   rejected_rightly; with one that works   wrongly_accepted
 //   right password: status 4xx or 5xx                   denied; any other but 2xx, or no token, or a token that does not work   broken
-// A reused connection that dies before the first byte of a reply is retried once on a new one: the other side had closed it meanwhile.
 // Thread: the executor open() runs on.
 std::unique_ptr<LoginTransport> make_http_login_transport(Clock& clock, HttpLoginOptions options);
 
-// What both HTTP transports share: one request on a leased connection, with that retry. Only the lease changes hands, never the pool's bound.
-struct Exchanged {
-  ConnectResult connect;  // of the retry
-  HttpReply reply;
-};
-Task<Exchanged> exchange_with_retry(Connection& connection, HttpRequest request);
+// What the HTTP transports share.
 HttpRequest make_request(boost::beast::http::verb verb, const Url& url);
 Answer answer_of(const ConnectResult& failure);  // throws Error where the tester lacks something
 

@@ -36,17 +36,17 @@ class PooledConversation final : public HttpConversation {
       pool_ = place->pool;
     }
     fit_ = false;
-    auto request = request_of(ask);
-    auto exchanged = co_await exchange_with_retry(*lease_.operator->(), std::move(request));
-    if (exchanged.connect.error) {
-      out.failed = answer_of(exchanged.connect);
-    } else if (exchanged.reply.error) {
+    const std::string wire = wire_of(request_of(ask));
+    auto reply = co_await lease_->exchange(wire);
+    if (reply.connect.error) {
+      out.failed = answer_of(reply.connect);
+    } else if (reply.error) {
       out.failed = Answer::broken;
     } else {
-      fit_ = exchanged.reply.keep_alive;
-      out.status = exchanged.reply.status;
-      out.body = std::move(exchanged.reply.body);
-      for (const auto& [name, value] : headers_in(exchanged.reply.head)) out.headers.emplace_back(name, value);
+      fit_ = reply.keep_alive;
+      out.status = reply.status;
+      out.body = std::move(reply.body);
+      for (const auto& [name, value] : headers_in(reply.head)) out.headers.emplace_back(name, value);
     }
     co_return out;
   }

@@ -37,8 +37,8 @@ class LoginTransport {
   // Called once, before the first attempt: resolves names, warms connections. Throws Error when no login can ever work (the name does not
   // resolve, the certificate cannot be verified), not when the service is merely down.
   virtual Task<> open() { co_return; }
-  // Never later than attempt.deadline (then timed_out), never throws for what the service does. Throws Error when the tester itself lacks
-  // something (file descriptors, ports): that login counts as not sent.
+  // Cancelled when its deadline has passed: it throws operation_aborted then, and leaves nothing behind. Never throws for what the service does.
+  // Throws Error when the tester itself lacks something (file descriptors, ports): that login counts as not sent.
   virtual Task<Answer> attempt(LoginAttempt attempt) = 0;
   // Called once, when no attempt is under way any more.
   virtual Task<> close() { co_return; }

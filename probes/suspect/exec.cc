@@ -4,7 +4,6 @@
 #include "injector/base/command_line.h"
 #include "injector/base/error.h"
 #include "injector/base/spawn.h"
-#include "injector/base/within.h"
 #include "probes/load/load_probe.h"
 #include "probes/probes.h"
 
@@ -27,7 +26,7 @@ const Spec<ExecParams>& exec_spec() {
 
 class ExecTransport final : public LoginTransport {
  public:
-  ExecTransport(Clock& clock, std::vector<std::string> command) : clock_(clock), command_(std::move(command)) {}
+  explicit ExecTransport(std::vector<std::string> command) : command_(std::move(command)) {}
   ~ExecTransport() override { reap_killed(); }
 
   Task<> open() override {
@@ -35,17 +34,14 @@ class ExecTransport final : public LoginTransport {
     co_return;
   }
 
-  Task<Answer> attempt(LoginAttempt attempt) override {
+  Task<Answer> attempt(LoginAttempt) override {
     reap_killed();
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
     SpawnRequest request;
     request.command = command_;
     request.from_root = true;
     const Run run(spawn(request), killed_);
     auto end = wait_for_end(run.child.pidfd.get());
-    const auto in_time = co_await within(clock_, limit, std::move(end));
-    if (!in_time) co_return Answer::timed_out;
+    co_await std::move(end);
     co_return run.answer();
   }
 
@@ -78,7 +74,6 @@ class ExecTransport final : public LoginTransport {
     std::erase_if(killed_, [](const Child& child) { return reap(child).has_value(); });
   }
 
-  Clock& clock_;
   const std::vector<std::string> command_;
   std::vector<Child> killed_;
 };
@@ -86,7 +81,7 @@ class ExecTransport final : public LoginTransport {
 std::unique_ptr<Probe> make(ProbeContext context) {
   const ExecParams params = exec_spec().parse_or_throw(context.params);
   const LoadPlan plan{Schedule(params.rate, 1, Share{}, context.rng.stream("schedule")), Credentials{}, params.timeout, enough_in_flight(params.rate, params.timeout)};
-  return make_load_probe(std::move(context), plan, [command = params.command](Clock& clock) { return std::make_unique<ExecTransport>(clock, command); });
+  return make_load_probe(std::move(context), plan, [command = params.command](Clock&) { return std::make_unique<ExecTransport>(command); });
 }
 
 const std::vector<MeasureInfo>& measures() {

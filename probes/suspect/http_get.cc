@@ -1,6 +1,5 @@
 // The probe http.get: whether, and how fast, a suspect answers a GET.
 #include "injector/base/error.h"
-#include "injector/base/within.h"
 #include "probes/load/load_probe.h"
 #include "probes/login/http_transport.h"
 #include "probes/probes.h"
@@ -43,27 +42,20 @@ class GetTransport final : public LoginTransport {
     co_await pool_->warm();
   }
 
-  Task<Answer> attempt(LoginAttempt attempt) override {
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
-    auto work = get();
-    const auto answer = co_await within(clock_, limit, std::move(work));
-    co_return answer.value_or(Answer::timed_out);
-  }
-
- private:
-  Task<Answer> get() {
+  Task<Answer> attempt(LoginAttempt) override {
     auto acquired = co_await pool_->acquire();
     if (acquired.result.error) co_return answer_of(acquired.result);
     auto request = make_request(boost::beast::http::verb::get, params_.url);
     request.keep_alive(false);
-    const auto exchanged = co_await exchange_with_retry(*acquired.lease.operator->(), std::move(request));
-    if (exchanged.reply.error) co_return Answer::broken;
-    const unsigned status = exchanged.reply.status;
+    const std::string wire = wire_of(request);
+    const HttpReply reply = co_await acquired.lease->exchange(wire);
+    if (reply.error) co_return Answer::broken;
+    const unsigned status = reply.status;
     const bool wanted = params_.status ? status == *params_.status : status >= 200 && status < 300;
     co_return wanted ? Answer::ok : Answer::denied;
   }
 
+ private:
   Clock& clock_;
   const GetParams params_;
   std::shared_ptr<ConnectionPool> pool_;

@@ -3,7 +3,6 @@
 #include <boost/asio/redirect_error.hpp>
 
 #include "injector/base/error.h"
-#include "injector/base/within.h"
 #include "probes/load/load_probe.h"
 #include "probes/login/http_transport.h"
 #include "probes/probes.h"
@@ -27,7 +26,7 @@ const Spec<ConnectParams>& connect_spec() {
 
 class ConnectTransport final : public LoginTransport {
  public:
-  ConnectTransport(Clock& clock, Address address) : clock_(clock), address_(std::move(address)) {}
+  explicit ConnectTransport(Address address) : address_(std::move(address)) {}
 
   Task<> open() override {
     const Url url{false, address_, "/"};
@@ -35,23 +34,14 @@ class ConnectTransport final : public LoginTransport {
     origin_ = co_await resolve_origin(url, none);
   }
 
-  Task<Answer> attempt(LoginAttempt attempt) override {
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
-    auto work = connect();
-    const auto answer = co_await within(clock_, limit, std::move(work));
-    co_return answer.value_or(Answer::timed_out);
-  }
-
- private:
-  Task<Answer> connect() {
+  Task<Answer> attempt(LoginAttempt) override {
     const auto executor = co_await asio::this_coro::executor;
     Connection connection(executor, origin_);
     const auto result = co_await connection.connect();
     co_return result.error ? answer_of(result) : Answer::ok;
   }
 
-  Clock& clock_;
+ private:
   const Address address_;
   std::shared_ptr<const Origin> origin_;
 };
@@ -59,7 +49,7 @@ class ConnectTransport final : public LoginTransport {
 std::unique_ptr<Probe> make(ProbeContext context) {
   const ConnectParams params = connect_spec().parse_or_throw(context.params);
   const LoadPlan plan{Schedule(params.rate, 1, Share{}, context.rng.stream("schedule")), Credentials{}, params.timeout, enough_in_flight(params.rate, params.timeout)};
-  return make_load_probe(std::move(context), plan, [address = params.address](Clock& clock) { return std::make_unique<ConnectTransport>(clock, address); });
+  return make_load_probe(std::move(context), plan, [address = params.address](Clock&) { return std::make_unique<ConnectTransport>(address); });
 }
 
 const std::vector<MeasureInfo>& measures() {
