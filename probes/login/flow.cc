@@ -129,11 +129,9 @@ class FlowTransport final : public LoginTransport {
   Task<> close() override { return wire_->close(); }
 
   Task<Answer> attempt(LoginAttempt attempt) override {
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
+    const TimePoint deadline = attempt.deadline;
     auto work = login(std::move(attempt));
-    const auto answer = co_await within(clock_, limit, std::move(work));
-    co_return answer.value_or(Answer::timed_out);
+    return answer_by(clock_, deadline, std::move(work));
   }
 
  private:

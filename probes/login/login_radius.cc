@@ -5,7 +5,6 @@
 #include <boost/asio/redirect_error.hpp>
 
 #include "injector/base/error.h"
-#include "injector/base/within.h"
 #include "probes/http/connection.h"
 #include "probes/login/login_params.h"
 #include "probes/login/radius_packet.h"
@@ -58,11 +57,9 @@ class RadiusTransport final : public LoginTransport {
   }
 
   Task<Answer> attempt(LoginAttempt attempt) override {
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
+    const TimePoint deadline = attempt.deadline;
     auto work = login(std::move(attempt));
-    const auto answer = co_await within(clock_, limit, std::move(work));
-    co_return answer.value_or(Answer::timed_out);
+    return answer_by(clock_, deadline, std::move(work));
   }
 
  private:
@@ -125,17 +122,20 @@ class RadiusTransport final : public LoginTransport {
   std::uint8_t id_ = 0;
 };
 
-void check(const ProbeContext& context, const RadiusParams& params) {
+void check_packets(const RadiusParams& params, Contradictions& found) {
   const bool fits = params.user.value_or(params.user_prefix + "1000000").size() <= kMaxRadiusName && params.nas_identifier.size() <= kMaxRadiusName &&
                     params.password.value_or(params.password_prefix + "1000000").size() <= kMaxRadiusPassword;
-  if (!fits) throw Error(ErrorKind::refused, "the probe " + context.name + " has a name or a password that is too long for RADIUS", "write at most 253 bytes for a name, 128 for a password");
-  if (params.secret.empty()) throw Error(ErrorKind::refused, "the probe " + context.name + " has an empty secret", "write the one that the server has for this client");
+  if (!fits) found.add("has a name or a password that is too long for RADIUS", "write at most 253 bytes for a name, 128 for a password");
+  if (params.secret.empty()) found.add("has an empty secret", "write the one that the server has for this client");
 }
 
 std::unique_ptr<Probe> make(ProbeContext context) {
   const RadiusParams params = radius_spec().parse_or_throw(context.params);
-  check(context, params);
-  const ControlShares shares{params.wrong_password_share, params.unknown_user_share, Share{}};
+  const ControlShares shares = shares_of(params);
+  Contradictions found;
+  check_login(params, shares, found);
+  check_packets(params, found);
+  found.throw_if_any(context);
   const LoadPlan plan = load_plan_of(context, params, shares);
   return make_load_probe(std::move(context), plan, [params, shares](Clock& clock) { return with_controls(std::make_unique<RadiusTransport>(clock, params), shares); });
 }

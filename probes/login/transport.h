@@ -44,4 +44,8 @@ class LoginTransport {
   virtual Task<> close() { co_return; }
 };
 
+// What `work` answers by then; timed_out where that is not in time (then it has been cancelled and has ended) or there is no time left, in
+// which case nothing begins. What `work` throws is thrown here. For transports: LoginTransport::attempt in one line.
+Task<Answer> answer_by(Clock& clock, TimePoint deadline, Task<Answer> work);
+
 }  // namespace capsize
