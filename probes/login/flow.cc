@@ -91,6 +91,19 @@ bool status_fits(const FlowStep& step, unsigned status) { return step.status.emp
 
 bool is_a_no(unsigned status) { return status >= 400 && status < 600; }
 
+bool is_equal(const Json& found, const Json& wanted, Filler& fill) {
+  if (!wanted.is_string()) return found == wanted;
+  return !found.is_structured() && as_text(found) == fill.text(wanted.get_ref<const std::string&>());
+}
+
+bool names_user(const Json& wanted) {
+  std::set<std::string> names;
+  if (wanted.is_string()) add_names(wanted, names);
+  return names.contains("user");
+}
+
+bool is_somebody(const Json& found) { return found.is_number() || (found.is_string() && !found.get_ref<const std::string&>().empty()); }
+
 constexpr std::array<std::string_view, 3> kByChance = {"random", "pkce_verifier", "pkce_challenge"};
 bool is_by_chance(std::string_view name) { return std::find(kByChance.begin(), kByChance.end(), name) != kByChance.end(); }
 
@@ -155,15 +168,21 @@ class FlowTransport final : public LoginTransport {
       HttpAsk sent = std::move(*ask);
       const HttpSaid said = co_await conversation->send(std::move(sent));
       if (said.failed) co_return *said.failed;
-      if (!accept(step, url, said, values, jar)) co_return not_accepted(attempt, i, status_fits(step, said.status) ? 0 : said.status);
+      const bool anybody = attempt.expired_token || (attempt.wrong_password && step.proves_token);
+      if (!accept(step, url, said, values, jar, anybody)) co_return not_accepted(attempt, i, said);
     }
     co_return attempt.wrong_password ? Answer::wrongly_accepted : Answer::ok;
   }
 
-  // `status`: the one that was not wanted; 0: it was not that.
-  Answer not_accepted(const LoginAttempt& attempt, std::size_t step, unsigned status) const {
-    if (attempt.wrong_password) return step >= first_credentials_ || attempt.expired_token ? Answer::rejected_rightly : Answer::broken;
-    return is_a_no(status) && step <= last_credentials_ ? Answer::denied : Answer::broken;
+  Answer not_accepted(const LoginAttempt& attempt, std::size_t i, const HttpSaid& said) const {
+    const FlowStep& step = flow_.steps[i];
+    if (!attempt.wrong_password) return is_a_no(said.status) && !status_fits(step, said.status) && i <= last_credentials_ ? Answer::denied : Answer::broken;
+    const bool was_asked = i >= first_credentials_ || attempt.expired_token;
+    return was_asked && has_verdict(step, said) ? Answer::rejected_rightly : Answer::broken;
+  }
+
+  static bool has_verdict(const FlowStep& step, const HttpSaid& said) {
+    return !step.verdict_at || (status_fits(step, said.status) && at(Json::parse(said.body, nullptr, false), *step.verdict_at) != nullptr);
   }
 
   Clock& clock_;
@@ -288,7 +307,7 @@ std::optional<HttpAsk> filled_in(const FlowStep& step, const Url& base, const st
   return out;
 }
 
-bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar) {
+bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar, bool anybody) {
   CookieJar given;  // by this answer
   for (const auto& [name, value] : said.headers) {
     if (!boost::beast::iequals(name, "Set-Cookie")) continue;
@@ -302,7 +321,7 @@ bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowVal
   for (const auto& [pointer, wanted] : step.check) {
     const Json* found = at(body, pointer);
     if (found == nullptr) return false;
-    if (wanted.is_string() ? found->is_structured() || as_text(*found) != fill.text(wanted.get_ref<const std::string&>()) : *found != wanted) return false;
+    if (anybody && names_user(wanted) ? !is_somebody(*found) : !is_equal(*found, wanted, fill)) return false;
   }
   if (step.contains && said.body.find(fill.text(*step.contains)) == std::string::npos) return false;
   for (const auto& [name, capture] : step.capture) {

@@ -29,6 +29,8 @@ struct FlowStep {
   std::map<std::string, Capture> capture;
   std::map<std::string, Json> check;     // JSON pointer into the answer: what must be there
   std::optional<std::string> contains;   // the answer's body must
+  bool proves_token = false;             // an answer that is right but for whose the token is has accepted it: a login that must be refused was let in
+  std::optional<std::string> verdict_at; // JSON pointer to what alone says whether the token works: without it nobody answered for it
 };
 
 struct Flow {
@@ -62,8 +64,9 @@ std::optional<std::size_t> first_use_of_token(const Flow& flow);
 // What goes on the wire; nothing when a value is not known, does not fit where it goes (a control character in a header), or leads elsewhere
 // than to one of the origins.
 std::optional<HttpAsk> filled_in(const FlowStep& step, const Url& base, const std::vector<Url>& origins, const FlowValues& values);
-// Whether the answer is what the step wants; then its captures are among `values`, and its cookies in `jar`.
-bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar);
+// Whether the answer is what the step wants; then its captures are among `values`, and its cookies in `jar`. `anybody`: a check for {user} is
+// content with whoever it is.
+bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar, bool anybody = false);
 
 // How an attempt maps to an Answer, in this order:
 //   the deadline passed anywhere                              timed_out
@@ -72,7 +75,8 @@ bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowVal
 //   right password: all steps accepted                        ok
 //     a 4xx or 5xx not wanted, up to the last step with credentials   denied; anything else not wanted   broken
 //   wrong password or expired token: all steps accepted       wrongly_accepted
-//     not accepted from the first step with credentials on    rejected_rightly; before it   broken
+//     not accepted from the first step with credentials on    rejected_rightly; before it, or with nobody's answer for the token   broken
+// An expired token is nobody's in particular: it is accepted, whoever it makes of its bearer.
 std::unique_ptr<LoginTransport> make_flow_transport(Clock& clock, Flow flow, std::unique_ptr<HttpWire> wire);
 
 }  // namespace capsize

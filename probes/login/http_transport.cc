@@ -83,25 +83,26 @@ class HttpLoginTransport final : public LoginTransport {
       lease.drop();
     }
     auto checking = token_works(*token, std::move(lease));
-    const bool works = co_await std::move(checking);
-    if (attempt.wrong_password) co_return works ? Answer::wrongly_accepted : Answer::rejected_rightly;
-    co_return works ? Answer::ok : Answer::broken;
+    const std::optional<bool> works = co_await std::move(checking);
+    if (!works) co_return Answer::broken;
+    if (attempt.wrong_password) co_return *works ? Answer::wrongly_accepted : Answer::rejected_rightly;
+    co_return *works ? Answer::ok : Answer::broken;
   }
 
-  // On the login's own connection where it is still good for that.
-  Task<bool> token_works(std::string token, Lease lease) {
+  // On the login's own connection where it is still good for that. Nothing: nobody answered for the token, so it was neither accepted nor refused.
+  Task<std::optional<bool>> token_works(std::string token, Lease lease) {
     if (!options_.session_url) co_return true;
     if (!lease) {
       auto acquired = co_await session_pool_->acquire();
       throw_if_tester_lacks(acquired.result);
-      if (acquired.result.error) co_return false;
+      if (acquired.result.error) co_return std::nullopt;
       lease = std::move(acquired.lease);
     }
     auto request = make_request(http::verb::get, *options_.session_url);
     request.set(http::field::authorization, "Bearer " + token);
     const auto exchanged = co_await exchange_with_retry(*lease.operator->(), std::move(request));
     throw_if_tester_lacks(exchanged.connect);
-    if (exchanged.connect.error || exchanged.reply.error) co_return false;
+    if (exchanged.connect.error || exchanged.reply.error) co_return std::nullopt;
     if (exchanged.reply.keep_alive) lease.give_back();
     co_return exchanged.reply.status == 200;
   }

@@ -30,7 +30,7 @@ struct HttpLoginOptions {
 // How an attempt maps to an Answer, in this order:
 //   the deadline passed anywhere                        timed_out
 //   no connection for the login                         refused (TLS that fails: broken)
-//   connection lost half-way, nonsense or over 64 KiB   broken
+//   connection lost half-way, nonsense or over 64 KiB, or no connection to use the token on   broken
 //   wrong password: no 2xx, no token, or one that does not work   rejected_rightly; with one that works   wrongly_accepted
 //   right password: status 4xx or 5xx                   denied; any other but 2xx, or no token, or a token that does not work   broken
 // A reused connection that dies before the first byte of a reply is retried once on a new one: the other side had closed it meanwhile.

@@ -1,4 +1,6 @@
 // The probe login.http: people logging in over HTTP, at a fixed rate whatever becomes of them.
+#include <algorithm>
+
 #include "probes/load/load_probe.h"
 #include "probes/login/flow_steps.h"
 #include "probes/login/http_transport.h"
@@ -118,6 +120,14 @@ void check_expired_token(const LoginParams& params, Contradictions& found) {
   if (!use) {
     found.add("has an expired token, but no request that uses a token", params.steps ? "add a step that has {token} in it, after the one that sends the password" : "add the \"session_url\"");
     return;
+  }
+  const auto names_owner = [](FlowStep step) {
+    step.check.clear();  // there it means whoever it is
+    return names_in(step).contains("user");
+  };
+  if (!params.user && std::any_of(flow.steps.begin() + static_cast<std::ptrdiff_t>(*use), flow.steps.end(), names_owner)) {
+    found.add("uses an expired token in a step that names {user}, who need not be the token's owner",
+              "let the owner log in as the only \"user\", or leave {user} out of these steps but for \"check\"");
   }
   const bool is_said = unknown_name(flow).has_value();  // by check_names
   flow.steps.erase(flow.steps.begin(), flow.steps.begin() + static_cast<std::ptrdiff_t>(*use));

@@ -113,8 +113,10 @@ FlowStep use_step(const OAuth2Params& params) {
     out.form = {{"token", "{token}"}};
     add_client(out, params, false);
     out.check["/active"] = true;
+    out.verdict_at = "/active";  // a status of 4xx or 5xx is about the client that asks, or about nothing (RFC 7662, 2.3)
   }
   if (params.subject) out.check["/sub"] = *params.subject;
+  out.proves_token = true;
   return out;
 }
 

@@ -103,17 +103,11 @@ class RadiusTransport final : public LoginTransport {
       if (error) break;
       packet.resize(size);
       const auto answer = verified_answer(packet, ask, params_.secret);
-      if (answer) co_return meaning(*answer, attempt.wrong_password);
+      if (answer) co_return meaning_of(*answer, attempt.wrong_password);
     }
     if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
     throw_if_lacking(error);
     co_return Answer::refused;
-  }
-
-  static Answer meaning(RadiusAnswer answer, bool wrong_password) {
-    if (wrong_password) return answer == RadiusAnswer::accept ? Answer::wrongly_accepted : Answer::rejected_rightly;
-    if (answer == RadiusAnswer::accept) return Answer::ok;
-    return answer == RadiusAnswer::reject ? Answer::denied : Answer::broken;
   }
 
   Clock& clock_;

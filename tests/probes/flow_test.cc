@@ -219,6 +219,32 @@ TEST_CASE("an expired token is used instead of a login, and must be refused", "[
   CHECK(try_flow(flow, [](const HttpAsk&) { return says(200); }, Try::expired).answer == Answer::wrongly_accepted);
 }
 
+TEST_CASE("an expired token that works is wrongly accepted, whoever it makes of its bearer", "[flow]") {
+  Flow flow = flow_of(Json::parse(R"([{"json": {"p": "{password}"}, "capture": {"token": "json:/token"}},
+                                      {"url": "/me", "headers": {"Authorization": "Bearer {token}"}, "check": {"/sub": "{user}", "/in": true}}])"));
+  flow.expired_token = "old";
+  const auto as = [&flow](const char* me) { return try_flow(flow, [me](const HttpAsk&) { return says(200, me); }, Try::expired).answer; };
+  CHECK(as(R"({"sub":"bob","in":true})") == Answer::wrongly_accepted);
+  CHECK(as(R"({"sub":7,"in":true})") == Answer::wrongly_accepted);
+  CHECK(as(R"({"sub":"bob","in":false})") == Answer::rejected_rightly);
+  for (const char* nobody : {R"({"sub":null,"in":true})", R"({"sub":"","in":true})", R"({"sub":false,"in":true})", R"({"sub":{},"in":true})", R"({"in":true})"}) {
+    CHECK(as(nobody) == Answer::rejected_rightly);
+  }
+}
+
+TEST_CASE("a control whose token nobody answered for is neither refused nor accepted", "[flow]") {
+  Flow flow = flow_of(Json::parse(R"([{"json": {"p": "{password}"}, "capture": {"token": "json:/token"}}, {"url": "/me", "headers": {"Authorization": "Bearer {token}"}}])"));
+  flow.expired_token = "old";
+  for (const Answer failed : {Answer::broken, Answer::refused}) {
+    const auto cut = [failed](const HttpAsk& ask) {
+      Scripted out = says(200, R"({"token":"t1"})");
+      if (ask.url.target == "/me") out.said.failed = failed;
+      return out;
+    };
+    for (const Try kind : {Try::right, Try::wrong, Try::expired}) CHECK(try_flow(flow, cut, kind).answer == failed);
+  }
+}
+
 TEST_CASE("other hosts that steps name are known before the first login", "[flow]") {
   const Flow flow = flow_of(Json::parse(R"([{"form": {"p": "{password}"}, "capture": {"code": "json:/code"}}, {"url": "https://id.staging.example:8443/check?code={code}"}])"));
   const auto origins = origins_of(flow);

@@ -135,6 +135,17 @@ TEST_CASE("steps take the place of the one POST, and what contradicts them is re
   CHECK(refusal({{"steps", needs_more}}).empty());
   CHECK(refusal({{"steps", needs_more}, {"expired_token", "old"}, {"expired_token_share", "1%"}}).find("also needs {id}") != std::string::npos);
   CHECK(refusal({{"wrong_password_share", "60%"}, {"unknown_user_share", "50%"}}).find("more than all") != std::string::npos);
+  Json names_user = Json::parse(R"([{"form": {"p": "{password}"}, "capture": {"token": "json:/t"}}, {"headers": {"Authorization": "Bearer {token}"}, "check": {"/sub": "{user}"}}])");
+  const Json expired = {{"expired_token", "old"}, {"expired_token_share", "1%"}};
+  const auto with_expired = [&](const Json& more) {
+    Json out = expired;
+    out.update(more);
+    return refusal(out);
+  };
+  CHECK(with_expired({{"steps", names_user}}).empty());
+  names_user[1]["contains"] = "Welcome, {user}";
+  CHECK(with_expired({{"steps", names_user}}).find("need not be the token's owner") != std::string::npos);
+  CHECK(with_expired({{"steps", names_user}, {"user", "ann"}, {"password", "pw"}}).empty());
 }
 
 TEST_CASE("all that contradicts itself in a login probe is said at once", "[login]") {
