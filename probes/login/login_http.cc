@@ -123,6 +123,7 @@ void check_expired_token(const LoginParams& params, Contradictions& found) {
   }
   const auto names_owner = [](FlowStep step) {
     step.check.clear();  // there it means whoever it is
+    step.denied.reset();  // there it lets nobody in
     return names_in(step).contains("user");
   };
   if (!params.user && std::any_of(flow.steps.begin() + static_cast<std::ptrdiff_t>(*use), flow.steps.end(), names_owner)) {

@@ -112,10 +112,10 @@ FlowStep use_step(const OAuth2Params& params) {
     out.url = show(*params.introspection_url);
     out.form = {{"token", "{token}"}};
     add_client(out, params, false);
-    out.check["/active"] = true;
+    out.check.push_back({{Capture::From::json, "/active"}, true});
     out.verdict_at = "/active";  // a status of 4xx or 5xx is about the client that asks, or about nothing (RFC 7662, 2.3)
   }
-  if (params.subject) out.check["/sub"] = *params.subject;
+  if (params.subject) out.check.push_back({{Capture::From::json, "/sub"}, *params.subject});
   out.proves_token = true;
   return out;
 }
