@@ -24,6 +24,16 @@ void remove_all(std::string& text, std::string_view what) {
   for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos;) text.erase(at, what.size());
 }
 
+// The character that makes a line that begins with this text an item of a list, a rule, or the line above a heading; npos: none does.
+std::size_t block_mark(std::string_view line) {
+  const std::size_t at = line.find_first_not_of("0123456789");
+  if (at == std::string_view::npos) return at;
+  const bool ends_there = at + 1 == line.size() || line[at + 1] == ' ';
+  const std::string_view marks = at > 0 ? ".)" : "-+=";
+  const bool is_mark = marks.find(line[at]) != std::string_view::npos && (ends_there || (at == 0 && line[1] == line[0]));
+  return is_mark ? at : std::string_view::npos;
+}
+
 }  // namespace
 
 std::string html_text(std::string_view text) { return markup_text(text); }
@@ -36,10 +46,13 @@ std::string xml_text(std::string_view text) {
 }
 
 std::string markdown_text(std::string_view text) {
-  const std::string safe = printable(text, kMaxReportText);
+  std::string safe = printable(text, kMaxReportText);
+  safe.erase(0, safe.find_first_not_of(' '));  // four of them begin a block of code
+  const std::size_t block = block_mark(safe);
   std::string out;
   for (std::size_t i = 0; i < safe.size(); ++i) {
     const char c = safe[i];
+    if (i == block) out += '\\';
     switch (c) {
       case '&': out += "&amp;"; break;
       case '<': out += "&lt;"; break;

@@ -27,12 +27,11 @@ std::shared_ptr<ssl::context> tls_context(const TlsOptions& options) {
   return context;
 }
 
-// A cancelled operation is nobody's answer: the caller's time is up, and it must not be told that the connection broke.
+}  // namespace
+
 void throw_if_cancelled(const boost::system::error_code& error) {
   if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
 }
-
-}  // namespace
 
 bool tester_lacks(const boost::system::error_code& error) {
   using namespace boost::system::errc;
@@ -54,24 +53,37 @@ Task<std::shared_ptr<const Origin>> resolve_origin(Url url, TlsOptions options) 
   co_return origin;
 }
 
+Readiness& readiness_of(const asio::any_io_executor& executor) { return asio::use_service<Readiness>(asio::query(executor, asio::execution::context)); }
+
+Task<ConnectResult> connect_plain(Readiness& readiness, std::shared_ptr<const Origin> origin, std::unique_ptr<Socket>& out) {
+  ConnectResult result;
+  for (const auto& endpoint : origin->endpoints) {
+    out = std::make_unique<Socket>(readiness);
+    result.error = co_await out->connect(endpoint);
+    throw_if_cancelled(result.error);
+    if (!result.error || tester_lacks(result.error)) break;
+  }
+  co_return result;
+}
+
+Task<ConnectResult> secure(Socket& socket, std::shared_ptr<const Origin> origin) {
+  ConnectResult result;
+  result.in_tls = true;
+  result.error = co_await socket.shake_hands(*origin->tls->native_handle(), origin->url.address.host);
+  throw_if_cancelled(result.error);
+  co_return result;
+}
+
 Connection::Connection(const asio::any_io_executor& executor, std::shared_ptr<const Origin> origin)
-    : readiness_(asio::use_service<Readiness>(asio::query(executor, asio::execution::context))), origin_(std::move(origin)), parser_(origin_->max_body) {}
+    : readiness_(readiness_of(executor)), origin_(std::move(origin)), parser_(origin_->max_body) {}
 
 Connection::~Connection() = default;
 
 Task<ConnectResult> Connection::connect() {
-  ConnectResult out;
   used = false;
-  for (const auto& endpoint : origin_->endpoints) {
-    socket_ = std::make_unique<Socket>(readiness_);
-    out.error = co_await socket_->connect(endpoint);
-    throw_if_cancelled(out.error);
-    if (!out.error || tester_lacks(out.error)) break;
-  }
+  auto out = co_await connect_plain(readiness_, origin_, socket_);
   if (out.error || !origin_->tls) co_return out;
-  out.in_tls = true;
-  out.error = co_await socket_->shake_hands(*origin_->tls->native_handle(), origin_->url.address.host);
-  throw_if_cancelled(out.error);
+  out = co_await secure(*socket_, origin_);
   co_return out;
 }
 

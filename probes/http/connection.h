@@ -52,6 +52,13 @@ struct HttpReply {
   bool keep_alive = false;
 };
 
+// The two steps of Connection::connect(), for other protocols. Cancelled, they throw operation_aborted.
+Readiness& readiness_of(const asio::any_io_executor& executor);
+Task<ConnectResult> connect_plain(Readiness& readiness, std::shared_ptr<const Origin> origin, std::unique_ptr<Socket>& out);  // at the first address that takes it
+Task<ConnectResult> secure(Socket& socket, std::shared_ptr<const Origin> origin);                                             // of one with TLS
+// A cancelled operation is nobody's answer: the caller's time is up, and it must not be told that the connection broke.
+void throw_if_cancelled(const boost::system::error_code& error);
+
 // True for what is the tester's own lack (file descriptors, memory, local ports), not the system's failure.
 bool tester_lacks(const boost::system::error_code& error);
 

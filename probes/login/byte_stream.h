@@ -16,8 +16,7 @@ struct BytesRead {
 // Thread: its executor's.
 class ByteStream {
  public:
-  ByteStream(asio::any_io_executor executor, std::shared_ptr<const Origin> origin);
-  ~ByteStream();
+  ByteStream(const asio::any_io_executor& executor, std::shared_ptr<const Origin> origin);
 
   Task<ConnectResult> connect();  // without TLS, even to an origin that has it
   Task<ConnectResult> secure();   // TLS, with the origin's; the handshake begins with the next byte that comes
@@ -26,10 +25,9 @@ class ByteStream {
   void write_and_forget(const std::string& bytes);           // what the socket takes at once: a farewell
 
  private:
-  struct Socket;
   const std::shared_ptr<const Origin> origin_;
+  Readiness& readiness_;
   std::unique_ptr<Socket> socket_;
-  const asio::any_io_executor executor_;
 };
 
 }  // namespace capsize

@@ -91,6 +91,55 @@ bool status_fits(const FlowStep& step, unsigned status) { return step.status.emp
 
 bool is_a_no(unsigned status) { return status >= 400 && status < 600; }
 
+bool names_user(const Json& wanted) {
+  std::set<std::string> names;
+  if (wanted.is_string()) add_names(wanted, names);
+  return names.contains("user");
+}
+
+bool is_somebody(const Json& found) { return found.is_number() || (found.is_string() && !found.get_ref<const std::string&>().empty()); }
+
+// An answer and what has been made of it.
+struct Given {
+  const Url& from;
+  const HttpSaid& said;
+  Json body;
+  const CookieJar& cookies;
+};
+
+bool holds(const FlowCheck& check, const Given& answer, Filler& fill, bool anybody) {
+  Json text;
+  const Json* found = &text;
+  if (check.what.from == Capture::From::json) {
+    found = at(answer.body, check.what.what);
+  } else {
+    const auto value = captured(check.what, answer.from, answer.said, answer.body, answer.cookies);
+    if (value) text = *value;
+    else found = nullptr;
+  }
+  if (found == nullptr) return false;
+  if (anybody && names_user(check.wanted)) return is_somebody(*found);
+  if (!check.wanted.is_string()) return *found == check.wanted;
+  return !found->is_structured() && as_text(*found) == fill.text(check.wanted.get_ref<const std::string&>());
+}
+
+// But for the status.
+bool looks_like(const FlowLook& look, const Given& answer, Filler& fill, bool anybody) {
+  if (look.contains && answer.said.body.find(fill.text(*look.contains)) == std::string::npos) return false;
+  return std::all_of(look.check.begin(), look.check.end(), [&](const FlowCheck& check) { return holds(check, answer, fill, anybody); });
+}
+
+bool looks_inside(const FlowStep& step) {
+  const auto is_json = [](const FlowCheck& check) { return check.what.from == Capture::From::json; };
+  return std::any_of(step.check.begin(), step.check.end(), is_json) || (step.denied && std::any_of(step.denied->check.begin(), step.denied->check.end(), is_json)) ||
+         std::any_of(step.capture.begin(), step.capture.end(), [](const auto& each) { return each.second.from == Capture::From::json; });
+}
+
+void add_names(const FlowLook& look, std::set<std::string>& out) {
+  for (const FlowCheck& check : look.check) add_names(check.wanted, out);
+  if (look.contains) add_names(std::string_view(*look.contains), out);
+}
+
 constexpr std::array<std::string_view, 3> kByChance = {"random", "pkce_verifier", "pkce_challenge"};
 bool is_by_chance(std::string_view name) { return std::find(kByChance.begin(), kByChance.end(), name) != kByChance.end(); }
 
@@ -113,8 +162,8 @@ std::string bytes_by_chance(Rng& rng, std::size_t size) {
 
 class FlowTransport final : public LoginTransport {
  public:
-  FlowTransport(Clock& clock, Flow flow, std::unique_ptr<HttpWire> wire)
-      : clock_(clock), flow_(std::move(flow)), wire_(std::move(wire)), origins_(origins_of(flow_)), use_(first_use_of_token(flow_).value_or(0)), rng_(flow_.seed) {
+  FlowTransport(Flow flow, std::unique_ptr<HttpWire> wire)
+      : flow_(std::move(flow)), wire_(std::move(wire)), origins_(origins_of(flow_)), use_(first_use_of_token(flow_).value_or(0)), rng_(flow_.seed) {
     CAPSIZE_CHECK(!flow_.steps.empty());
     first_credentials_ = flow_.steps.size();
     for (std::size_t i = 0; i < flow_.steps.size(); ++i) {
@@ -128,13 +177,7 @@ class FlowTransport final : public LoginTransport {
   Task<> open() override { return wire_->open(); }
   Task<> close() override { return wire_->close(); }
 
-  Task<Answer> attempt(LoginAttempt attempt) override {
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
-    auto work = login(std::move(attempt));
-    const auto answer = co_await within(clock_, limit, std::move(work));
-    co_return answer.value_or(Answer::timed_out);
-  }
+  Task<Answer> attempt(LoginAttempt attempt) override { return login(std::move(attempt)); }
 
  private:
   Task<Answer> login(LoginAttempt attempt) {
@@ -157,18 +200,22 @@ class FlowTransport final : public LoginTransport {
       HttpAsk sent = std::move(*ask);
       const HttpSaid said = co_await conversation->send(std::move(sent));
       if (said.failed) co_return *said.failed;
-      if (!accept(step, url, said, values, jar)) co_return not_accepted(attempt, i, status_fits(step, said.status) ? 0 : said.status);
+      const bool anybody = attempt.expired_token || (attempt.wrong_password && step.proves_token);
+      const StepEnd end = judge_step(step, url, said, values, jar, anybody);
+      if (end != StepEnd::accepted) co_return not_accepted(attempt, i, said, end == StepEnd::denied);
     }
     co_return attempt.wrong_password ? Answer::wrongly_accepted : Answer::ok;
   }
 
-  // `status`: the one that was not wanted; 0: it was not that.
-  Answer not_accepted(const LoginAttempt& attempt, std::size_t step, unsigned status) const {
-    if (attempt.wrong_password) return step >= first_credentials_ || attempt.expired_token ? Answer::rejected_rightly : Answer::broken;
-    return is_a_no(status) && step <= last_credentials_ ? Answer::denied : Answer::broken;
+  Answer not_accepted(const LoginAttempt& attempt, std::size_t i, const HttpSaid& said, bool denied) const {
+    const FlowStep& step = flow_.steps[i];
+    const bool is_no = is_a_no(said.status) && !status_fits(step, said.status);
+    if (!attempt.wrong_password) return denied || (is_no && i <= last_credentials_) ? Answer::denied : Answer::broken;
+    const bool was_asked = i >= first_credentials_ || attempt.expired_token;
+    const bool has_verdict = !step.verdict_at || (!is_no && at(Json::parse(said.body, nullptr, false), *step.verdict_at) != nullptr);
+    return was_asked && (denied || (has_verdict && (is_no || !step.denied))) ? Answer::rejected_rightly : Answer::broken;
   }
 
-  Clock& clock_;
   const Flow flow_;
   const std::unique_ptr<HttpWire> wire_;
   const std::vector<Url> origins_;
@@ -219,8 +266,8 @@ std::set<std::string> names_sent(const FlowStep& step) {
 
 std::set<std::string> names_in(const FlowStep& step) {
   std::set<std::string> out = names_sent(step);
-  for (const auto& [pointer, value] : step.check) add_names(value, out);
-  if (step.contains) add_names(std::string_view(*step.contains), out);
+  add_names(static_cast<const FlowLook&>(step), out);
+  if (step.denied) add_names(*step.denied, out);
   return out;
 }
 
@@ -290,33 +337,31 @@ std::optional<HttpAsk> filled_in(const FlowStep& step, const Url& base, const st
   return out;
 }
 
-bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar) {
+StepEnd judge_step(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar, bool anybody) {
   CookieJar given;  // by this answer
   for (const auto& [name, value] : said.headers) {
     if (!boost::beast::iequals(name, "Set-Cookie")) continue;
     jar.take(from, value);
     given.take(from, value);
   }
-  if (!status_fits(step, said.status)) return false;
-  const bool looks_inside = !step.check.empty() || std::any_of(step.capture.begin(), step.capture.end(), [](const auto& each) { return each.second.from == Capture::From::json; });
-  const Json body = looks_inside ? Json::parse(said.body, nullptr, false) : Json(nullptr);
+  const Given answer{from, said, looks_inside(step) ? Json::parse(said.body, nullptr, false) : Json(nullptr), given};
   Filler fill(values);
-  for (const auto& [pointer, wanted] : step.check) {
-    const Json* found = at(body, pointer);
-    if (found == nullptr) return false;
-    if (wanted.is_string() ? found->is_structured() || as_text(*found) != fill.text(wanted.get_ref<const std::string&>()) : *found != wanted) return false;
-  }
-  if (step.contains && said.body.find(fill.text(*step.contains)) == std::string::npos) return false;
+  const bool is_denied = step.denied && (step.denied->status.empty() || step.denied->status.contains(said.status)) && looks_like(*step.denied, answer, fill, false);
+  if (is_denied) return StepEnd::denied;
+  if (!status_fits(step, said.status) || !looks_like(step, answer, fill, anybody)) return StepEnd::unfit;
+  FlowValues taken;
   for (const auto& [name, capture] : step.capture) {
-    auto value = captured(capture, from, said, body, given);
-    if (!value || value->empty() || value->size() > kMaxCaptured) return false;
-    values[name] = std::move(*value);
+    auto value = captured(capture, from, said, answer.body, given);
+    if (!value || value->empty() || value->size() > kMaxCaptured) return StepEnd::unfit;
+    taken[name] = std::move(*value);
   }
-  return fill.complete;
+  if (!fill.complete) return StepEnd::unfit;
+  for (auto& [name, value] : taken) values[name] = std::move(value);
+  return StepEnd::accepted;
 }
 
-std::unique_ptr<LoginTransport> make_flow_transport(Clock& clock, Flow flow, std::unique_ptr<HttpWire> wire) {
-  return std::make_unique<FlowTransport>(clock, std::move(flow), std::move(wire));
+std::unique_ptr<LoginTransport> make_flow_transport(Flow flow, std::unique_ptr<HttpWire> wire) {
+  return std::make_unique<FlowTransport>(std::move(flow), std::move(wire));
 }
 
 }  // namespace capsize

@@ -19,16 +19,29 @@ inline constexpr std::size_t kMaxCaptured = 16 * 1024;  // bytes of one captured
 // Beside user and password: basic is base64 of user:password, client the same of both percent-encoded (RFC 6749, 2.3.1).
 using FlowValues = std::map<std::string, std::string>;
 
-struct FlowStep {
+// What must be in the answer, taken from where a capture would be: JSON of any type from JSON, else a text.
+struct FlowCheck {
+  Capture what;
+  Json wanted;
+};
+
+// What an answer may look like: all of it fits, or it is none such.
+struct FlowLook {
+  std::set<unsigned> status;             // one of these
+  std::vector<FlowCheck> check;
+  std::optional<std::string> contains;   // in the body
+};
+
+struct FlowStep : FlowLook {             // and its answer's; no status: any 2xx
   std::string method = "GET";
   std::string url;                       // absolute, or a path of the flow's base; empty: that itself. In it values are percent-encoded, but for a URL that is one {name}
   HttpHeaders headers;
   HttpHeaders form;                      // application/x-www-form-urlencoded
   std::optional<Json> json;              // texts anywhere in it are filled in
-  std::set<unsigned> status;             // that it may answer with; empty: any 2xx
   std::map<std::string, Capture> capture;
-  std::map<std::string, Json> check;     // JSON pointer into the answer: what must be there
-  std::optional<std::string> contains;   // the answer's body must
+  std::optional<FlowLook> denied;        // of an answer that is a no, whatever its status; no status: any
+  bool proves_token = false;             // an answer that is right but for whose the token is has accepted it: a login that must be refused was let in
+  std::optional<std::string> verdict_at; // JSON pointer to what alone says whether the token works: without it nobody answered for it
 };
 
 struct Flow {
@@ -62,17 +75,21 @@ std::optional<std::size_t> first_use_of_token(const Flow& flow);
 // What goes on the wire; nothing when a value is not known, does not fit where it goes (a control character in a header), or leads elsewhere
 // than to one of the origins.
 std::optional<HttpAsk> filled_in(const FlowStep& step, const Url& base, const std::vector<Url>& origins, const FlowValues& values);
-// Whether the answer is what the step wants; then its captures are among `values`, and its cookies in `jar`.
-bool accept(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar);
+enum class StepEnd { accepted, denied, unfit };
+// Whether the answer is what the step wants; then its captures are among `values`, and its cookies in `jar`. `anybody`: a check for {user} is
+// content with whoever it is.
+StepEnd judge_step(const FlowStep& step, const Url& from, const HttpSaid& said, FlowValues& values, CookieJar& jar, bool anybody);
 
 // How an attempt maps to an Answer, in this order:
 //   the deadline passed anywhere                              timed_out
 //   no connection                                             refused (TLS that fails: broken)
 //   connection lost half-way, nonsense or over 64 KiB         broken
 //   right password: all steps accepted                        ok
-//     a 4xx or 5xx not wanted, up to the last step with credentials   denied; anything else not wanted   broken
+//     an answer that is the step's `denied`, or a 4xx or 5xx not wanted up to the last step with credentials   denied; anything else   broken
 //   wrong password or expired token: all steps accepted       wrongly_accepted
-//     not accepted from the first step with credentials on    rejected_rightly; before it   broken
-std::unique_ptr<LoginTransport> make_flow_transport(Clock& clock, Flow flow, std::unique_ptr<HttpWire> wire);
+//     not accepted from the first step with credentials on    rejected_rightly; before it, or with nobody's answer for the token   broken;
+//     and so is, in a step that says what `denied` looks like, what is neither that nor a 4xx or 5xx
+// An expired token is nobody's in particular: it is accepted, whoever it makes of its bearer.
+std::unique_ptr<LoginTransport> make_flow_transport(Flow flow, std::unique_ptr<HttpWire> wire);
 
 }  // namespace capsize

@@ -20,30 +20,53 @@ struct EnumWords<Method> {
 
 namespace {
 
-struct StepKeys {
+struct LookKeys {
+  std::vector<Count> status;
+  Json check;
+  std::optional<std::string> contains;
+};
+
+struct StepKeys : LookKeys {
   std::optional<std::string> url;
   std::optional<Method> method;
   std::optional<Texts> headers;
   std::optional<Texts> form;
   Json json;
-  std::vector<Count> status;
   std::optional<Texts> capture;
-  Json check;
-  std::optional<std::string> contains;
+  Json denied;
 };
 
+// The same keys for an answer that is right and for one that is a no; P is LookKeys or inherits it.
+template <class P>
+Spec<P>& add_look(Spec<P>& spec, const char* status) {
+  using Statuses = std::vector<Count> P::*;
+  using Check = Json P::*;
+  using Contains = std::optional<std::string> P::*;
+  return spec.optional("status", Statuses(&LookKeys::status), status)
+      .optional("check", Check(&LookKeys::check), "what must be in the answer: by JSON pointer, as {\"/active\": true, \"/name\": \"{user}\"}, or as in \"capture\", as {\"query:state\": \"{random}\"}")
+      .optional("contains", Contains(&LookKeys::contains), "text that must be in the answer's body");
+}
+
+const Spec<LookKeys>& denied_spec() {
+  static const auto spec = [] {
+    Spec<LookKeys> out;
+    return add_look(out, "its statuses, as [200]; default: any");
+  }();
+  return spec;
+}
+
 const Spec<StepKeys>& step_spec() {
-  static const auto spec =
-      Spec<StepKeys>()
-          .optional("url", &StepKeys::url, "a URL, or a path of the probe's \"url\"; default: that itself")
-          .optional("method", &StepKeys::method, "default: POST with a form or JSON, else GET")
-          .optional("headers", &StepKeys::headers, "headers to send, as {\"Authorization\": \"Bearer {token}\"}")
-          .optional("form", &StepKeys::form, "a form to send, as {\"user\": \"{user}\", \"password\": \"{password}\"}")
-          .optional("json", &StepKeys::json, "JSON to send")
-          .optional("status", &StepKeys::status, "the statuses that are right, as [303]; default: any 2xx")
-          .optional("capture", &StepKeys::capture, "what to take from the answer, as {\"token\": \"json:/access_token\", \"next\": \"header:Location\", \"csrf\": \"field:csrf\"}")
-          .optional("check", &StepKeys::check, "what must be in a JSON answer, by JSON pointer, as {\"/active\": true, \"/name\": \"{user}\"}")
-          .optional("contains", &StepKeys::contains, "text that must be in the answer's body");
+  static const auto spec = [] {
+    Spec<StepKeys> out;
+    out.optional("url", &StepKeys::url, "a URL, or a path of the probe's \"url\"; default: that itself")
+        .optional("method", &StepKeys::method, "default: POST with a form or JSON, else GET")
+        .optional("headers", &StepKeys::headers, "headers to send, as {\"Authorization\": \"Bearer {token}\"}")
+        .optional("form", &StepKeys::form, "a form to send, as {\"user\": \"{user}\", \"password\": \"{password}\"}")
+        .optional("json", &StepKeys::json, "JSON to send")
+        .optional("capture", &StepKeys::capture, "what to take from the answer, as {\"token\": \"json:/access_token\", \"next\": \"header:Location\", \"csrf\": \"field:csrf\"}")
+        .optional("denied", &StepKeys::denied, "what a no looks like that is no 4xx or 5xx, as {\"status\": [200], \"contains\": \"Wrong password\"}; keys: status, check, contains");
+    return add_look(out, "the statuses that are right, as [303]; default: any 2xx");
+  }();
   return spec;
 }
 
@@ -81,14 +104,42 @@ Parsed<Capture> capture_of(const std::string& text) {
   return out;
 }
 
+std::optional<Mistake> read_look(const LookKeys& keys, FlowLook& out) {
+  for (const Count status : keys.status) {
+    if (status < 200 || status > 599) return Mistake{fmt::format("{} is not a status that ends a request", status), "write statuses from 200 to 599"};
+    out.status.insert(static_cast<unsigned>(status));
+  }
+  out.contains = keys.contains;
+  if (!keys.check.is_null() && !keys.check.is_object()) return wrong_type(keys.check, "an object of what to look at: value, in \"check\"");
+  for (const auto& [where, value] : keys.check.items()) {
+    const bool is_source = where.find(':') < where.find('/');
+    auto what = capture_of(is_source ? where : "json:" + where);
+    if (auto* mistake = std::get_if<Mistake>(&what)) return std::move(*mistake);
+    out.check.push_back({std::get<Capture>(std::move(what)), value});
+    if (out.check.back().what.from != Capture::From::json && !value.is_string()) return wrong_type(value, "a text for " + in_quotes(where) + ", in \"check\"");
+  }
+  return std::nullopt;
+}
+
+std::optional<Mistake> first_mistake(const Diagnostics& found) {
+  if (found.ok()) return std::nullopt;
+  const Diagnostic& first = found.all().front();
+  return Mistake{(first.pointer.empty() ? "" : first.pointer.substr(1) + ": ") + first.fact, first.remedy};
+}
+
+std::optional<Mistake> read_denied(const Json& json, FlowLook& out) {
+  Diagnostics found;
+  const LookKeys keys = denied_spec().parse(json, "", {}, found);
+  if (const auto mistake = first_mistake(found)) return mistake;
+  if (json.empty()) return Mistake{"nothing says what a no looks like", "write \"status\", \"check\" or \"contains\" in it"};
+  return read_look(keys, out);
+}
+
 // Everything in the step itself; what names it may use depends on the steps before.
 std::optional<Mistake> read_step(const Json& json, FlowStep& out) {
   Diagnostics found;
   const StepKeys keys = step_spec().parse(json, "", {}, found);
-  if (!found.ok()) {
-    const Diagnostic& first = found.all().front();
-    return Mistake{(first.pointer.empty() ? "" : first.pointer.substr(1) + ": ") + first.fact, first.remedy};
-  }
+  if (const auto mistake = first_mistake(found)) return mistake;
   const bool has_json = json.contains("json");
   if (has_json && keys.form) return Mistake{"both a form and JSON are sent", "leave one of them out"};
   out.url = keys.url.value_or("");
@@ -96,19 +147,13 @@ std::optional<Mistake> read_step(const Json& json, FlowStep& out) {
   if (keys.headers) out.headers = keys.headers->entries;
   if (keys.form) out.form = keys.form->entries;
   if (has_json) out.json = keys.json;
-  out.contains = keys.contains;
   for (const auto& [name, value] : out.headers) {
     if (!is_token(name)) return Mistake{in_quotes(name) + " is not the name of a header", "write letters, digits and dashes"};
     if (boost::beast::iequals(name, "Cookie")) return Mistake{"cookies are kept and sent by themselves", "leave the header out"};
   }
-  for (const Count status : keys.status) {
-    if (status < 200 || status > 599) return Mistake{fmt::format("{} is not a status that ends a request", status), "write statuses from 200 to 599"};
-    out.status.insert(static_cast<unsigned>(status));
-  }
-  if (!keys.check.is_null() && !keys.check.is_object()) return wrong_type(keys.check, "an object of JSON pointer: value, in \"check\"");
-  for (const auto& [pointer, value] : keys.check.items()) {
-    if (const auto mistake = json_pointer_mistake(pointer)) return mistake;
-    out.check[pointer] = value;
+  if (const auto mistake = read_look(keys, out)) return mistake;
+  if (json.contains("denied")) {
+    if (const auto mistake = read_denied(keys.denied, out.denied.emplace())) return Mistake{"denied: " + mistake->fact, mistake->remedy};
   }
   if (!keys.capture) return std::nullopt;
   for (const auto& [name, text] : keys.capture->entries) {
@@ -144,8 +189,6 @@ std::optional<Mistake> json_pointer_mistake(std::string_view text) {
   if (good) return std::nullopt;
   return Mistake{in_quotes(text) + " is not a JSON pointer", "write where it is in the answer, as \"/token\" or \"/data/access_token\""};
 }
-
-std::vector<FieldInfo> step_fields() { return step_spec().fields(); }
 
 Parsed<Texts> ParamTraits<Texts>::parse(const Json& json) {
   if (!json.is_object() || json.empty()) return wrong_type(json, "an object of texts, as {\"name\": \"text\"}");

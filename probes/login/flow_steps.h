@@ -37,7 +37,5 @@ struct ParamTraits<FlowSteps> {
 };
 
 std::optional<Mistake> json_pointer_mistake(std::string_view text);
-// The keys of one step, for docs.
-std::vector<FieldInfo> step_fields();
 
 }  // namespace capsize

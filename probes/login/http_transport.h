@@ -29,7 +29,7 @@ struct HttpLoginOptions {
 
 // How an attempt maps to an Answer, in this order:
 //   no connection for the login                         refused (TLS that fails: broken)
-//   connection lost half-way, nonsense or over 64 KiB   broken
+//   connection lost half-way, nonsense or over 64 KiB, or no connection to use the token on   broken
 //   wrong password: no 2xx, no token, or one that does not work   rejected_rightly; with one that works   wrongly_accepted
 //   right password: status 4xx or 5xx                   denied; any other but 2xx, or no token, or a token that does not work   broken
 // Thread: the executor open() runs on.

@@ -37,15 +37,13 @@ Flow flow_of(const BasicParams& params) {
 
 std::unique_ptr<Probe> make(ProbeContext context) {
   const BasicParams params = basic_spec().parse_or_throw(context.params);
-  const ControlShares shares{params.wrong_password_share, params.unknown_user_share, Share{}};
-  const LoadPlan plan = load_plan_of(context, params, shares);
   const Flow flow = flow_of(params);
-  check_names(context, flow, params.user.value_or(params.user_prefix));
-  const PoolOptions pool = pool_of(params, plan);
-  const TlsOptions tls = tls_of(params);
-  return make_load_probe(std::move(context), plan, [flow, shares, pool, tls](Clock& clock) {
-    return with_controls(make_flow_transport(clock, flow, make_pooled_wire(clock, origins_of(flow), pool, tls)), shares);
-  });
+  Contradictions found;
+  check_login(params, shares_of(params), found);
+  check_names(flow, params, found);
+  found.throw_if_any(context);
+  const LoadPlan plan = load_plan_of(context, params, shares_of(params));
+  return make_flow_probe(std::move(context), plan, flow, params);
 }
 
 }  // namespace

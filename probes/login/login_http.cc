@@ -1,6 +1,5 @@
 // The probe login.http: people logging in over HTTP, at a fixed rate whatever becomes of them.
 #include <algorithm>
-#include <cmath>
 
 #include "probes/load/load_probe.h"
 #include "probes/login/flow_steps.h"
@@ -12,38 +11,21 @@ namespace capsize {
 namespace {
 
 constexpr Count kMostRetries = 100;
-constexpr Duration kWarmFor = std::chrono::milliseconds(100);  // the pool starts with connections for logins that take this long
 
-struct LoginParams {
+struct LoginParams : LoginHttpParams {
   Url url;
   std::optional<Url> session_url;
-  Rate rate;
-  Duration timeout = std::chrono::seconds(1);
-  Count users = 100;
-  std::string user_prefix = "user";
-  std::string password_prefix = "pw";
-  std::optional<std::string> user;
-  std::optional<std::string> password;
-  Share wrong_password_share;
-  Share unknown_user_share;
-  Share expired_token_share;
-  std::optional<std::string> expired_token;
   std::optional<FlowSteps> steps;
   LoginBody body = LoginBody::json;
   std::string user_field = "user";
   std::string password_field = "password";
   std::string token = "/token";
-  Connections connections = Connections::keep_alive;
-  std::optional<Count> pool;
-  std::optional<Count> max_in_flight;
   RetryPolicy retry = RetryPolicy::none;
   Count retries = 2;
   Duration retry_pause = std::chrono::milliseconds(200);
   Duration retry_longest_pause = std::chrono::seconds(10);
   std::optional<Share> retry_jitter;
   std::optional<Duration> attempt_timeout;
-  bool verify = true;
-  std::optional<std::string> ca_file;
 };
 
 Rule<std::string> json_pointer() {
@@ -51,47 +33,30 @@ Rule<std::string> json_pointer() {
 }
 
 const Spec<LoginParams>& login_spec() {
-  static const auto spec =
-      Spec<LoginParams>()
-          .required("url", &LoginParams::url, "where logins are POSTed to; http or https")
-          .optional("session_url", &LoginParams::session_url,
-                    "asked with \"Authorization: Bearer <token>\" after each login; must answer 200, or the token does not work. Without it, any token counts as working")
-          .required("rate", &LoginParams::rate, "logins per second, sent at fixed times however slow the answers are")
-          .optional("timeout", &LoginParams::timeout, "how long a user waits, from the moment the login was due until the token has been used", more_than_zero())
-          .optional("users", &LoginParams::users, "how many different users log in: user1 to user<users>", between(1, 1'000'000))
-          .optional("user_prefix", &LoginParams::user_prefix, "user 7 is called <user_prefix>7")
-          .optional("password_prefix", &LoginParams::password_prefix, "and has the password <password_prefix>7")
-          .optional("user", &LoginParams::user, "one user's name, for all logins, instead of the prefixes")
-          .optional("password", &LoginParams::password, "that user's password; may be \"${secret:NAME}\"")
-          .optional("wrong_password_share", &LoginParams::wrong_password_share, "share of the logins sent with a wrong password, which must be refused (mind account lockout)")
-          .optional("unknown_user_share", &LoginParams::unknown_user_share, "share of the logins sent for a user that nobody is, which must be refused")
-          .optional("expired_token_share", &LoginParams::expired_token_share, "share of the logins replaced by a use of \"expired_token\", which must be refused")
-          .optional("expired_token", &LoginParams::expired_token, "a token that was good once; may be \"${secret:NAME}\"")
-          .optional("steps", &LoginParams::steps, "the requests of a login, one after the other, instead of one POST and the session_url: see below")
-          .optional("body", &LoginParams::body, "how the credentials are sent")
-          .optional("user_field", &LoginParams::user_field, "the name of the user's field in the body")
-          .optional("password_field", &LoginParams::password_field, "the name of the password's field in the body")
-          .optional("token", &LoginParams::token, "JSON pointer to the token in the answer", json_pointer())
-          .optional("connections", &LoginParams::connections, "\"keep-alive\": logins share a pool of open connections; \"new\": each login opens its own, as different people do")
-          .optional("pool", &LoginParams::pool,
-                    "most connections of the pool; default: enough for all logins under way. A smaller pool protects the service from the load", if_given(between(1, kMostInFlight)))
-          .optional("max_in_flight", &LoginParams::max_in_flight,
-                    "most logins under way at once; default: rate x timeout and a tenth, so that none waits. Those beyond wait and may end as not_sent", if_given(between(1, kMostInFlight)))
-          .optional("retry", &LoginParams::retry,
-                    "what a client does when a login fails: gives up, tries again after a fixed pause, or after pauses each twice as long as the one before")
-          .optional("retries", &LoginParams::retries, "attempts beyond the first, as long as the timeout allows; 0: the client gives up after its attempt_timeout", between(0, kMostRetries))
-          .optional("retry_pause", &LoginParams::retry_pause, "from the answer of the first attempt to the second", more_than_zero())
-          .optional("retry_longest_pause", &LoginParams::retry_longest_pause, "no exponential pause is longer", more_than_zero())
-          .optional("retry_jitter", &LoginParams::retry_jitter, "how much of each pause is left to chance: it is cut by up to this; default: 0% of fixed, 50% of exponential pauses")
-          .optional("attempt_timeout", &LoginParams::attempt_timeout,
-                    "how long a client that retries waits for one attempt; default: the whole timeout, so that only failures faster than that are tried again",
-                    if_given(more_than_zero()))
-          .optional("verify", &LoginParams::verify, "whether an https server must prove who it is")
-          .optional("ca_file", &LoginParams::ca_file, "PEM file of the authorities to trust instead of the system's");
+  static const auto spec = [] {
+    Spec<LoginParams> out;
+    out.required("url", &LoginParams::url, "where logins are POSTed to; http or https")
+        .optional("session_url", &LoginParams::session_url,
+                  "asked with \"Authorization: Bearer <token>\" after each login; must answer 200, or the token does not work. Without it, any token counts as working");
+    add_load_params(out);
+    add_expired_token_params(out);
+    out.optional("steps", &LoginParams::steps, "the requests of a login, one after the other, instead of one POST and the session_url: see below")
+        .optional("body", &LoginParams::body, "how the credentials are sent")
+        .optional("user_field", &LoginParams::user_field, "the name of the user's field in the body")
+        .optional("password_field", &LoginParams::password_field, "the name of the password's field in the body")
+        .optional("token", &LoginParams::token, "JSON pointer to the token in the answer", json_pointer());
+    add_connection_params(out);
+    out.optional("retry", &LoginParams::retry, "what a client does when a login fails: gives up, tries again after a fixed pause, or after pauses each twice as long as the one before")
+        .optional("retries", &LoginParams::retries, "attempts beyond the first, as long as the timeout allows; 0: the client gives up after its attempt_timeout", between(0, kMostRetries))
+        .optional("retry_pause", &LoginParams::retry_pause, "from the answer of the first attempt to the second", more_than_zero())
+        .optional("retry_longest_pause", &LoginParams::retry_longest_pause, "no exponential pause is longer", more_than_zero())
+        .optional("retry_jitter", &LoginParams::retry_jitter, "how much of each pause is left to chance: it is cut by up to this; default: 0% of fixed, 50% of exponential pauses")
+        .optional("attempt_timeout", &LoginParams::attempt_timeout,
+                  "how long a client that retries waits for one attempt; default: the whole timeout, so that only failures faster than that are tried again", if_given(more_than_zero()));
+    return out;
+  }();
   return spec;
 }
-
-ControlShares shares_of(const LoginParams& params) { return {params.wrong_password_share, params.unknown_user_share, params.expired_token_share}; }
 
 Retries retries_of(const LoginParams& params, const ProbeContext& context) {
   Retries out;
@@ -105,14 +70,7 @@ Retries retries_of(const LoginParams& params, const ProbeContext& context) {
   return out;
 }
 
-LoadPlan plan_of(const ProbeContext& context, const LoginParams& params) {
-  const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(params.rate, params.timeout), kMostInFlight);
-  return {Schedule(params.rate, params.user ? 1 : params.users, shares_of(params).all(), context.rng.stream("schedule")),
-          Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough),
-          retries_of(params, context)};
-}
-
-HttpLoginOptions options_of(const LoginParams& params, std::uint64_t max_in_flight) {
+HttpLoginOptions options_of(const LoginParams& params, const LoadPlan& plan) {
   HttpLoginOptions out;
   out.url = params.url;
   out.session_url = params.session_url;
@@ -120,12 +78,8 @@ HttpLoginOptions options_of(const LoginParams& params, std::uint64_t max_in_flig
   out.user_field = params.user_field;
   out.password_field = params.password_field;
   out.token_pointer = params.token;
-  out.pool.keep_alive = params.connections == Connections::keep_alive;
-  out.pool.max_connections = params.pool.value_or(max_in_flight);
-  out.pool.warm = static_cast<std::size_t>(std::ceil(params.rate.per_second * seconds(kWarmFor)));
-  out.pool.connect_timeout = params.timeout;
-  out.tls.verify = params.verify;
-  out.tls.ca_file = params.ca_file.value_or("");
+  out.pool = pool_of(params, plan);
+  out.tls = tls_of(params);
   return out;
 }
 
@@ -157,53 +111,58 @@ Flow flow_of(const LoginParams& params) {
   return out;
 }
 
-// Such a login begins at the use of its token, and has nothing of what the steps before would have given.
-void check_expired_token(const ProbeContext& context, Flow flow) {
-  flow.steps.erase(flow.steps.begin(), flow.steps.begin() + static_cast<std::ptrdiff_t>(*first_use_of_token(flow)));
+// A login with an expired token begins at the use of it, and has nothing of what the steps before would have given.
+void check_expired_token(const LoginParams& params, Contradictions& found) {
+  check_expired_token_share(params, found);
+  if (!params.expired_token) return;
+  Flow flow = flow_of(params);
+  const auto use = first_use_of_token(flow);
+  if (!use) {
+    found.add("has an expired token, but no request that uses a token", params.steps ? "add a step that has {token} in it, after the one that sends the password" : "add the \"session_url\"");
+    return;
+  }
+  const auto names_owner = [](FlowStep step) {
+    step.check.clear();  // there it means whoever it is
+    step.denied.reset();  // there it lets nobody in
+    return names_in(step).contains("user");
+  };
+  if (!params.user && std::any_of(flow.steps.begin() + static_cast<std::ptrdiff_t>(*use), flow.steps.end(), names_owner)) {
+    found.add("uses an expired token in a step that names {user}, who need not be the token's owner",
+              "let the owner log in as the only \"user\", or leave {user} out of these steps but for \"check\"");
+  }
+  const bool is_said = unknown_name(flow).has_value();  // by check_names
+  flow.steps.erase(flow.steps.begin(), flow.steps.begin() + static_cast<std::ptrdiff_t>(*use));
   flow.given["token"] = "";
   const auto name = unknown_name(flow);
-  if (!name) return;
-  throw Error(ErrorKind::refused, "the probe " + context.name + " uses an expired token in a request that also needs {" + *name + "}, which only a login gives",
-              "leave it out of the steps that use {token}, or leave the expired token out");
+  if (!name || is_said) return;
+  found.add("uses an expired token in a request that also needs {" + *name + "}, which only a login gives", "leave it out of the steps that use {token}, or leave the expired token out");
 }
 
-void check_steps(const ProbeContext& context, const LoginParams& params) {
+Contradictions contradictions_in(const ProbeContext& context, const LoginParams& params) {
+  Contradictions out;
+  check_login(params, shares_of(params), out);
+  std::string replaced;
   for (const char* other : {"session_url", "body", "user_field", "password_field", "token"}) {
-    if (params.steps && context.params.contains(other)) {
-      throw Error(ErrorKind::refused, "the probe " + context.name + " has \"steps\" and \"" + other + "\", which they replace", "leave one of them out");
-    }
+    if (params.steps && context.params.contains(other)) replaced += (replaced.empty() ? "\"" : ", \"") + std::string(other) + "\"";
   }
-  if ((params.expired_token_share.value > 0) != params.expired_token.has_value()) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " has an expired token or a share of its uses, not both", "give both \"expired_token\" and \"expired_token_share\", or neither");
+  if (!replaced.empty()) out.add("has \"steps\" and " + replaced + ", which they replace", "leave the steps out, or what they replace");
+  check_expired_token(params, out);
+  if (params.attempt_timeout && params.retry == RetryPolicy::none) {
+    out.add("has an attempt_timeout, and clients that never try again", "give \"retry\": \"fixed\" or \"exponential\", or shorten \"timeout\"");
   }
-  if (params.expired_token && !first_use_of_token(flow_of(params))) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " has an expired token, but no request that uses a token",
-                params.steps ? "add a step that has {token} in it, after the one that sends the password" : "add the \"session_url\"");
-  }
-  if (params.expired_token) check_expired_token(context, flow_of(params));
+  if (params.steps || params.expired_token) check_names(flow_of(params), params, out);
+  return out;
 }
 
 std::unique_ptr<Probe> make(ProbeContext context) {
   const LoginParams params = login_spec().parse_or_throw(context.params);
+  contradictions_in(context, params).throw_if_any(context);
   const ControlShares shares = shares_of(params);
-  check_credentials(context, params.user, params.password);
-  check_controls(context, shares);
-  check_steps(context, params);
-  if (params.attempt_timeout && params.retry == RetryPolicy::none) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " has an attempt_timeout, and clients that never try again",
-                "give \"retry\": \"fixed\" or \"exponential\", or shorten \"timeout\"");
-  }
-  if (params.steps || params.expired_token) check_names(context, flow_of(params), params.user.value_or(params.user_prefix));
-  const LoadPlan plan = plan_of(context, params);
-  const HttpLoginOptions options = options_of(params, plan.max_in_flight);
-  if (!params.steps && !params.expired_token) {
-    return make_load_probe(std::move(context), plan, [options, shares](Clock& clock) { return with_controls(make_http_login_transport(clock, options), shares); });
-  }
-  Flow flow = flow_of(params);
-  flow.seed = context.rng.stream("flow").next();
-  return make_load_probe(std::move(context), plan, [flow, options, shares](Clock& clock) {
-    return with_controls(make_flow_transport(clock, flow, make_pooled_wire(clock, origins_of(flow), options.pool, options.tls)), shares);
-  });
+  LoadPlan plan = load_plan_of(context, params, shares);
+  plan.retries = retries_of(params, context);
+  if (params.steps || params.expired_token) return make_flow_probe(std::move(context), plan, flow_of(params), params);
+  const HttpLoginOptions options = options_of(params, plan);
+  return make_load_probe(std::move(context), plan, [options, shares](Clock& clock) { return with_controls(make_http_login_transport(clock, options), shares); });
 }
 
 }  // namespace

@@ -78,13 +78,7 @@ class LdapTransport final : public LoginTransport {
     }
   }
 
-  Task<Answer> attempt(LoginAttempt attempt) override {
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
-    auto work = login(std::move(attempt));
-    const auto answer = co_await within(clock_, limit, std::move(work));
-    co_return answer.value_or(Answer::timed_out);
-  }
+  Task<Answer> attempt(LoginAttempt attempt) override { return login(std::move(attempt)); }
 
  private:
   Task<Answer> login(LoginAttempt attempt) {
@@ -169,25 +163,20 @@ class LdapTransport final : public LoginTransport {
   std::shared_ptr<const Origin> origin_;
 };
 
-void check(const ProbeContext& context, const LdapParams& params) {
-  if (params.dn.find(kUserMark) == std::string::npos && !params.user) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " binds everybody as one DN", "write {user} in \"dn\", or give one \"user\" and \"password\"");
-  }
-  if (params.unknown_user_share.value > 0 && params.dn.find(kUserMark) == std::string::npos) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " has no place for the name of an unknown user", "write {user} in \"dn\"");
-  }
-  if (params.tls && params.start_tls) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " speaks TLS from the first byte and asks for it as well", "keep \"tls\" (ldaps) or \"start_tls\", not both");
-  }
-  if (params.password && params.password->empty()) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " has an empty password, which LDAP takes for an anonymous bind", "give the user's password");
-  }
+void check_binds(const LdapParams& params, Contradictions& found) {
+  if (params.dn.find(kUserMark) == std::string::npos && !params.user) found.add("binds everybody as one DN", "write {user} in \"dn\", or give one \"user\" and \"password\"");
+  if (params.unknown_user_share.value > 0 && params.dn.find(kUserMark) == std::string::npos) found.add("has no place for the name of an unknown user", "write {user} in \"dn\"");
+  if (params.tls && params.start_tls) found.add("speaks TLS from the first byte and asks for it as well", "keep \"tls\" (ldaps) or \"start_tls\", not both");
+  if (params.password && params.password->empty()) found.add("has an empty password, which LDAP takes for an anonymous bind", "give the user's password");
 }
 
 std::unique_ptr<Probe> make(ProbeContext context) {
   const LdapParams params = ldap_spec().parse_or_throw(context.params);
-  check(context, params);
-  const ControlShares shares{params.wrong_password_share, params.unknown_user_share, Share{}};
+  const ControlShares shares = shares_of(params);
+  Contradictions found;
+  check_login(params, shares, found);
+  check_binds(params, found);
+  found.throw_if_any(context);
   const LoadPlan plan = load_plan_of(context, params, shares);
   return make_load_probe(std::move(context), plan, [params, shares](Clock& clock) { return with_controls(std::make_unique<LdapTransport>(clock, params), shares); });
 }

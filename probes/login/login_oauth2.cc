@@ -1,7 +1,6 @@
 // The probe login.oauth2: tokens from an OAuth 2.0 token endpoint, refreshed where that is asked for, and used: by introspection or userinfo.
 #include <fmt/format.h>
 
-#include "injector/base/error.h"
 #include "probes/login/flow.h"
 #include "probes/login/flow_steps.h"
 #include "probes/login/http_transport.h"
@@ -113,24 +112,24 @@ FlowStep use_step(const OAuth2Params& params) {
     out.url = show(*params.introspection_url);
     out.form = {{"token", "{token}"}};
     add_client(out, params, false);
-    out.check["/active"] = true;
+    out.check.push_back({{Capture::From::json, "/active"}, true});
+    out.verdict_at = "/active";  // a status of 4xx or 5xx is about the client that asks, or about nothing (RFC 7662, 2.3)
   }
-  if (params.subject) out.check["/sub"] = *params.subject;
+  if (params.subject) out.check.push_back({{Capture::From::json, "/sub"}, *params.subject});
+  out.proves_token = true;
   return out;
 }
 
-void check(const ProbeContext& context, const OAuth2Params& params) {
+void check_client(const OAuth2Params& params, Contradictions& found) {
   if (params.introspection_url && !params.client_id) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " introspects tokens, and no client may", "add \"client_id\" and \"client_secret\" of one that may, or use \"userinfo_url\"");
+    found.add("introspects tokens, and no client may", "add \"client_id\" and \"client_secret\" of one that may, or use \"userinfo_url\"");
   }
   if (params.client_auth != ClientAuth::none && params.client_id.has_value() != params.client_secret.has_value()) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " has a client or its secret, not both", "give both \"client_id\" and \"client_secret\", or \"client_auth\": \"none\"");
+    found.add("has a client or its secret, not both", "give both \"client_id\" and \"client_secret\", or \"client_auth\": \"none\"");
   }
   if (params.client_auth == ClientAuth::none && params.grant == OAuth2Grant::client_credentials) {
-    throw Error(ErrorKind::refused, "the probe " + context.name + " logs clients in without a secret", "let \"client_auth\" be \"basic\" or \"post\"");
+    found.add("logs clients in without a secret", "let \"client_auth\" be \"basic\" or \"post\"");
   }
-  if ((params.expired_token_share.value > 0) == params.expired_token.has_value()) return;
-  throw Error(ErrorKind::refused, "the probe " + context.name + " has an expired token or a share of its uses, not both", "give both \"expired_token\" and \"expired_token_share\", or neither");
 }
 
 Flow flow_of(const OAuth2Params& params) {
@@ -147,17 +146,15 @@ Flow flow_of(const OAuth2Params& params) {
 
 std::unique_ptr<Probe> make(ProbeContext context) {
   const OAuth2Params params = oauth2_spec().parse_or_throw(context.params);
-  check(context, params);
-  const ControlShares shares{params.wrong_password_share, params.unknown_user_share, params.expired_token_share};
-  const LoadPlan plan = load_plan_of(context, params, shares);
-  Flow flow = flow_of(params);
-  flow.seed = context.rng.stream("flow").next();
-  check_names(context, flow, params.user.value_or(params.user_prefix));
-  const PoolOptions pool = pool_of(params, plan);
-  const TlsOptions tls = tls_of(params);
-  return make_load_probe(std::move(context), plan, [flow, shares, pool, tls](Clock& clock) {
-    return with_controls(make_flow_transport(clock, flow, make_pooled_wire(clock, origins_of(flow), pool, tls)), shares);
-  });
+  const Flow flow = flow_of(params);
+  Contradictions found;
+  check_login(params, shares_of(params), found);
+  check_expired_token_share(params, found);
+  check_client(params, found);
+  check_names(flow, params, found);
+  found.throw_if_any(context);
+  const LoadPlan plan = load_plan_of(context, params, shares_of(params));
+  return make_flow_probe(std::move(context), plan, flow, params);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "probes/login/login_page.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstdint>
 #include <map>
@@ -97,7 +98,9 @@ std::string value_of(std::string_view& rest) {
 // Takes a tag off `rest`, which begins behind its "<".
 HtmlTag tag_at(std::string_view& rest) {
   HtmlTag out;
-  out.name = lower(take_until(rest, " \t\r\n\f>"));
+  if (rest.starts_with('/')) out.name = "/";
+  rest.remove_prefix(out.name.size());
+  out.name += lower(take_until(rest, " \t\r\n\f/>"));
   while (true) {
     skip(rest, " \t\r\n\f/");
     if (rest.empty() || rest.front() == '>') return out;
@@ -118,17 +121,55 @@ void skip_beyond(std::string_view& rest, std::string_view end) {
   rest.remove_prefix(found == std::string_view::npos ? rest.size() : found + end.size());
 }
 
+// Which `rest` begins with, behind its "<".
+void skip_comment(std::string_view& rest) {
+  rest.remove_prefix(3);
+  for (const std::string_view at_once : {">", "->"}) {  // "<!-->" is a whole comment
+    if (rest.starts_with(at_once)) return rest.remove_prefix(at_once.size());
+  }
+  for (std::size_t dashes = rest.find("--"); dashes != std::string_view::npos; dashes = rest.find("--", dashes + 1)) {
+    for (const std::string_view end : {"-->", "--!>"}) {
+      if (rest.substr(dashes).starts_with(end)) return rest.remove_prefix(dashes + end.size());
+    }
+  }
+  rest = {};
+}
+
+// What is between their tags is text, whatever it looks like. (Not noscript: there are no scripts here.)
+bool holds_text(std::string_view element) {
+  constexpr std::array<std::string_view, 9> kAll = {"script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes", "plaintext"};
+  return std::find(kAll.begin(), kAll.end(), element) != kAll.end();
+}
+
+// Up to the element's own end tag: no other ends it, and none in a comment or a quoted text within is spared.
+void skip_text_of(std::string_view& rest, std::string_view element) {
+  while (!rest.empty()) {
+    skip_beyond(rest, "</");
+    const std::string_view behind = rest.substr(std::min(element.size(), rest.size()));
+    if (lower(rest.substr(0, element.size())) == element && (behind.empty() || std::string_view(" \t\r\n\f/>").find(behind.front()) != std::string_view::npos)) return;
+  }
+}
+
+// The tags of forms and inputs that are on the page: none in comments, in what is text, or in a template, which a script may or may not put to use.
 std::vector<HtmlTag> tags_of(std::string_view page) {
   std::vector<HtmlTag> out;
+  std::size_t templates = 0;  // that we are in
   for (std::string_view rest = page; !rest.empty();) {
     skip_beyond(rest, "<");
     if (rest.starts_with("!--")) {
-      skip_beyond(rest, "-->");
+      skip_comment(rest);
+      continue;
+    }
+    if (rest.starts_with('!') || rest.starts_with('?')) {
+      skip_beyond(rest, ">");
       continue;
     }
     if (rest.empty() || (rest.front() != '/' && std::isalpha(static_cast<unsigned char>(rest.front())) == 0)) continue;  // a plain "<"
     HtmlTag tag = tag_at(rest);
-    if (tag.name == "script" || tag.name == "style") skip_beyond(rest, "</");  // their text is no HTML
+    if (holds_text(tag.name)) skip_text_of(rest, tag.name);
+    if (tag.name == "template") ++templates;
+    if (tag.name == "/template" && templates > 0) --templates;
+    if (templates > 0) continue;
     if (tag.name == "form" || tag.name == "/form" || tag.name == "input") out.push_back(std::move(tag));
   }
   return out;

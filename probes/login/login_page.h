@@ -1,5 +1,6 @@
 // The little of an HTML page that a login needs: where a form sends what is typed into it, and what stands in a field already. Pure.
-// Own code and not an HTML library: tags and their attributes are all that is looked at, and a page is at most 64 KiB.
+// Own code and not an HTML library: tags and their attributes are all that is looked at, and a page is at most 64 KiB. What only looks like
+// a form, in a comment, a script, a style, a textarea, a title or a template, is none.
 #pragma once
 #include <optional>
 #include <string>

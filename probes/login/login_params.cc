@@ -12,29 +12,38 @@ constexpr Duration kWarmFor = std::chrono::milliseconds(100);  // the pool start
 
 }  // namespace
 
-void check_credentials(const ProbeContext& context, const std::optional<std::string>& user, const std::optional<std::string>& password) {
-  if (user.has_value() == password.has_value()) return;
-  throw Error(ErrorKind::refused, "the probe " + context.name + " has a user or a password, not both", "give both \"user\" and \"password\", or neither");
+ControlShares shares_of(const LoginLoadParams& params) { return {params.wrong_password_share, params.unknown_user_share, Share{}}; }
+ControlShares shares_of(const LoginHttpParams& params) { return {params.wrong_password_share, params.unknown_user_share, params.expired_token_share}; }
+
+void Contradictions::add(std::string fact, std::string remedy) {
+  facts_ += (facts_.empty() ? "" : "; it ") + std::move(fact);
+  remedies_ += (remedies_.empty() ? "" : "; ") + std::move(remedy);
 }
 
-void check_controls(const ProbeContext& context, const ControlShares& shares) {
+void Contradictions::throw_if_any(const ProbeContext& context) const {
+  if (!facts_.empty()) throw Error(ErrorKind::refused, "the probe " + context.name + " " + facts_, remedies_);
+}
+
+void check_login(const LoginLoadParams& params, const ControlShares& shares, Contradictions& found) {
+  if (params.user.has_value() != params.password.has_value()) found.add("has a user or a password, not both", "give both \"user\" and \"password\", or neither");
   if (shares.all().value <= 1) return;
-  throw Error(ErrorKind::refused, "the probe " + context.name + " would make more than all of its logins ones that must be refused",
-              "let wrong_password_share, unknown_user_share and expired_token_share add up to 100 % at most");
+  found.add("would make more than all of its logins ones that must be refused", "let wrong_password_share, unknown_user_share and expired_token_share add up to 100 % at most");
 }
 
-void check_names(const ProbeContext& context, const Flow& flow, std::string_view user) {
+void check_expired_token_share(const LoginHttpParams& params, Contradictions& found) {
+  if ((params.expired_token_share.value > 0) == params.expired_token.has_value()) return;
+  found.add("has an expired token or a share of its uses, not both", "give both \"expired_token\" and \"expired_token_share\", or neither");
+}
+
+void check_names(const Flow& flow, const LoginLoadParams& params, Contradictions& found) {
   const auto name = unknown_name(flow);
-  if (name) throw Error(ErrorKind::refused, "the probe " + context.name + " has {" + *name + "} in its texts, which stands for nothing", "write {user}, or leave the braces out");
+  if (name) found.add("has {" + *name + "} in its texts, which stands for nothing", "write {user}, or leave the braces out");
   const bool is_basic = std::any_of(flow.steps.begin(), flow.steps.end(), [](const FlowStep& step) { return names_sent(step).contains("basic"); });
-  if (!is_basic || user.find(':') == std::string_view::npos) return;
-  throw Error(ErrorKind::refused, "the probe " + context.name + " has a colon in its users' names, where Basic authentication takes the password to begin (RFC 7617)",
-              "let users without a colon log in");
+  if (!is_basic || params.user.value_or(params.user_prefix).find(':') == std::string::npos) return;
+  found.add("has a colon in its users' names, where Basic authentication takes the password to begin (RFC 7617)", "let users without a colon log in");
 }
 
 LoadPlan load_plan_of(const ProbeContext& context, const LoginLoadParams& params, const ControlShares& shares) {
-  check_credentials(context, params.user, params.password);
-  check_controls(context, shares);
   const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(params.rate, params.timeout), kMostInFlight);
   return {Schedule(params.rate, params.user ? 1 : params.users, shares.all(), context.rng.stream("schedule")),
           Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough)};
@@ -54,6 +63,16 @@ TlsOptions tls_of(const LoginHttpParams& params) {
   out.verify = params.verify;
   out.ca_file = params.ca_file.value_or("");
   return out;
+}
+
+std::unique_ptr<Probe> make_flow_probe(ProbeContext context, const LoadPlan& plan, Flow flow, const LoginHttpParams& params) {
+  flow.seed = context.rng.stream("flow").next();
+  const ControlShares shares = shares_of(params);
+  const PoolOptions pool = pool_of(params, plan);
+  const TlsOptions tls = tls_of(params);
+  return make_load_probe(std::move(context), plan, [flow, shares, pool, tls](Clock& clock) {
+    return with_controls(make_flow_transport(flow, make_pooled_wire(clock, origins_of(flow), pool, tls)), shares);
+  });
 }
 
 bool has_control_share(const Json& params) {

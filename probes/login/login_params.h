@@ -85,13 +85,30 @@ Spec<P>& add_connection_params(Spec<P>& spec) {
       .optional("ca_file", of<P>(&LoginHttpParams::ca_file), "PEM file of the authorities to trust instead of the system's");
 }
 
-// Throws Error (refused) where the parameters contradict each other.
-void check_credentials(const ProbeContext& context, const std::optional<std::string>& user, const std::optional<std::string>& password);
-void check_controls(const ProbeContext& context, const ControlShares& shares);
-void check_names(const ProbeContext& context, const Flow& flow, std::string_view user);  // `user`: what users' names begin with
+ControlShares shares_of(const LoginLoadParams& params);
+ControlShares shares_of(const LoginHttpParams& params);
+
+// What parameters, each right in itself, are wrong in together: all of it is said in one error.
+class Contradictions {
+ public:
+  void add(std::string fact, std::string remedy);  // fact: what the probe does, as "has a user or a password, not both"
+  void throw_if_any(const ProbeContext& context) const;  // Error (refused)
+
+ private:
+  std::string facts_;
+  std::string remedies_;
+};
+
+void check_login(const LoginLoadParams& params, const ControlShares& shares, Contradictions& found);
+void check_expired_token_share(const LoginHttpParams& params, Contradictions& found);
+void check_names(const Flow& flow, const LoginLoadParams& params, Contradictions& found);
+
 LoadPlan load_plan_of(const ProbeContext& context, const LoginLoadParams& params, const ControlShares& shares);
 PoolOptions pool_of(const LoginHttpParams& params, const LoadPlan& plan);
 TlsOptions tls_of(const LoginHttpParams& params);
+
+// The probe whose logins are this flow, over pooled connections; some of them controls.
+std::unique_ptr<Probe> make_flow_probe(ProbeContext context, const LoadPlan& plan, Flow flow, const LoginHttpParams& params);
 
 // For ProbeType::sends_controls, of a probe with these parameters.
 bool has_control_share(const Json& params);

@@ -5,7 +5,6 @@
 #include <boost/asio/redirect_error.hpp>
 
 #include "injector/base/error.h"
-#include "injector/base/within.h"
 #include "probes/http/connection.h"
 #include "probes/login/login_params.h"
 #include "probes/login/radius_packet.h"
@@ -45,7 +44,7 @@ void throw_if_lacking(const boost::system::error_code& error) {
 // A login has a socket of its own: so an answer is its, and a port that nobody listens at is told at once.
 class RadiusTransport final : public LoginTransport {
  public:
-  RadiusTransport(Clock& clock, RadiusParams params) : clock_(clock), params_(std::move(params)) {}
+  explicit RadiusTransport(RadiusParams params) : params_(std::move(params)) {}
 
   Task<> open() override {
     const auto executor = co_await asio::this_coro::executor;
@@ -57,13 +56,7 @@ class RadiusTransport final : public LoginTransport {
     for (const auto& entry : found) servers_.push_back(entry.endpoint());
   }
 
-  Task<Answer> attempt(LoginAttempt attempt) override {
-    const Duration limit = attempt.deadline - clock_.now();
-    if (limit <= Duration::zero()) co_return Answer::timed_out;
-    auto work = login(std::move(attempt));
-    const auto answer = co_await within(clock_, limit, std::move(work));
-    co_return answer.value_or(Answer::timed_out);
-  }
+  Task<Answer> attempt(LoginAttempt attempt) override { return login(std::move(attempt)); }
 
  private:
   RadiusAsk ask_of(const LoginAttempt& attempt) {
@@ -106,38 +99,34 @@ class RadiusTransport final : public LoginTransport {
       if (error) break;
       packet.resize(size);
       const auto answer = verified_answer(packet, ask, params_.secret);
-      if (answer) co_return meaning(*answer, attempt.wrong_password);
+      if (answer) co_return meaning_of(*answer, attempt.wrong_password);
     }
     if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
     throw_if_lacking(error);
     co_return Answer::refused;
   }
 
-  static Answer meaning(RadiusAnswer answer, bool wrong_password) {
-    if (wrong_password) return answer == RadiusAnswer::accept ? Answer::wrongly_accepted : Answer::rejected_rightly;
-    if (answer == RadiusAnswer::accept) return Answer::ok;
-    return answer == RadiusAnswer::reject ? Answer::denied : Answer::broken;
-  }
-
-  Clock& clock_;
   const RadiusParams params_;
   std::vector<udp::endpoint> servers_;
   std::uint8_t id_ = 0;
 };
 
-void check(const ProbeContext& context, const RadiusParams& params) {
+void check_packets(const RadiusParams& params, Contradictions& found) {
   const bool fits = params.user.value_or(params.user_prefix + "1000000").size() <= kMaxRadiusName && params.nas_identifier.size() <= kMaxRadiusName &&
                     params.password.value_or(params.password_prefix + "1000000").size() <= kMaxRadiusPassword;
-  if (!fits) throw Error(ErrorKind::refused, "the probe " + context.name + " has a name or a password that is too long for RADIUS", "write at most 253 bytes for a name, 128 for a password");
-  if (params.secret.empty()) throw Error(ErrorKind::refused, "the probe " + context.name + " has an empty secret", "write the one that the server has for this client");
+  if (!fits) found.add("has a name or a password that is too long for RADIUS", "write at most 253 bytes for a name, 128 for a password");
+  if (params.secret.empty()) found.add("has an empty secret", "write the one that the server has for this client");
 }
 
 std::unique_ptr<Probe> make(ProbeContext context) {
   const RadiusParams params = radius_spec().parse_or_throw(context.params);
-  check(context, params);
-  const ControlShares shares{params.wrong_password_share, params.unknown_user_share, Share{}};
+  const ControlShares shares = shares_of(params);
+  Contradictions found;
+  check_login(params, shares, found);
+  check_packets(params, found);
+  found.throw_if_any(context);
   const LoadPlan plan = load_plan_of(context, params, shares);
-  return make_load_probe(std::move(context), plan, [params, shares](Clock& clock) { return with_controls(std::make_unique<RadiusTransport>(clock, params), shares); });
+  return make_load_probe(std::move(context), plan, [params, shares](Clock&) { return with_controls(std::make_unique<RadiusTransport>(params), shares); });
 }
 
 }  // namespace

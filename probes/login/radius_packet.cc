@@ -111,4 +111,10 @@ std::optional<RadiusAnswer> verified_answer(std::string_view packet, const Radiu
   }
 }
 
+Answer meaning_of(RadiusAnswer answer, bool wrong_password) {
+  if (answer == RadiusAnswer::accept) return wrong_password ? Answer::wrongly_accepted : Answer::ok;
+  if (answer == RadiusAnswer::reject) return wrong_password ? Answer::rejected_rightly : Answer::denied;
+  return Answer::broken;
+}
+
 }  // namespace capsize

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "probes/login/transport.h"
+
 namespace capsize {
 
 inline constexpr std::size_t kMaxRadiusName = 253;      // bytes of an attribute's value
@@ -30,6 +32,9 @@ std::string access_request(const RadiusAsk& ask, std::string_view secret);
 enum class RadiusAnswer { accept, reject, challenge, other };
 // Nothing for what is no answer to this request by somebody who knows the secret: such a packet counts as not received.
 std::optional<RadiusAnswer> verified_answer(std::string_view packet, const RadiusAsk& ask, std::string_view secret);
+
+// A challenge, as for a second factor, is neither a yes nor a no, and so is a word that is not of the protocol: broken, whatever the password.
+Answer meaning_of(RadiusAnswer answer, bool wrong_password);
 
 // For tests, which play the server.
 std::string hidden_password(std::string_view password, const RadiusAuthenticator& authenticator, std::string_view secret);

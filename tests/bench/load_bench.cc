@@ -2,6 +2,7 @@
 //   load_bench PARAMS SECONDS     PARAMS: the probe's JSON. Of a rate that nothing can keep up with, all that was due is sent, however long it takes.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <csignal>
 #include <cstdio>
 #include <iostream>
 
@@ -72,6 +73,7 @@ int main(int argc, char** argv) {
     std::cerr << "usage: load_bench PARAMS SECONDS\n";
     return 64;
   }
+  std::signal(SIGPIPE, SIG_IGN);
   try {
     asio::io_context io(1);
     SystemClock clock;

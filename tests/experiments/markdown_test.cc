@@ -1,6 +1,11 @@
 #include "experiments/report/markdown.h"
 
+#include <functional>
+#include <regex>
+#include <sstream>
+
 #include "experiments/report/escape.h"
+#include "experiments/report/postmortem.h"
 #include "report_checks.h"
 #include "report_samples.h"
 
@@ -47,21 +52,52 @@ TEST_CASE("text from outside is no markdown: no markup, no link, no image, no me
   CHECK(markdown_text("a\nb\x1b[2J") == "a\\\\x0ab\\\\x1b\\[2J");
 }
 
-TEST_CASE("hostile text adds no line, no cell and no control character to report.md", "[report]") {
+TEST_CASE("text from outside begins no list, no heading and no block of code", "[report]") {
+  CHECK(markdown_text("- a") == "\\- a");
+  CHECK(markdown_text("+ a") == "\\+ a");
+  CHECK(markdown_text("---") == "\\---");
+  CHECK(markdown_text("===") == "\\===");
+  CHECK(markdown_text("12. a") == "12\\. a");
+  CHECK(markdown_text("1)") == "1\\)");
+  CHECK(markdown_text("    a") == "a");
+  CHECK(markdown_text("-3 % of 1.5 s - a") == "-3 % of 1.5 s - a");
+}
+
+TEST_CASE("hostile text adds no line, no cell, no block and no control character to report.md or postmortem.md", "[report]") {
   const auto lines = [](const std::string& text) { return std::count(text.begin(), text.end(), '\n'); };
-  const auto cells = [](const std::string& text) {
+  const auto unescaped = [](const std::string& text, char what) {
     std::size_t count = 0;
-    for (std::size_t i = 0; i < text.size(); ++i) count += text[i] == '|' && (i == 0 || text[i - 1] != '\\');
+    for (std::size_t i = 0; i < text.size(); ++i) count += text[i] == what && (i == 0 || text[i - 1] != '\\');
     return count;
   };
-  const std::string harmless = report_of(hostile_sample("harmless"));
-  for (const std::string& text : hostile_texts()) {
-    INFO(text);
-    const std::string report = report_of(hostile_sample(text));
-    CHECK(lines(report) == lines(harmless));
-    CHECK(cells(report) == cells(harmless));
-    CHECK(report.find('<') == std::string::npos);
-    CHECK(std::all_of(report.begin(), report.end(), [](char c) { return c == '\n' || static_cast<unsigned char>(c) >= 0x20; }));
+  const auto cells = [&](const std::string& text) { return unescaped(text, '|'); };
+  const auto links = [&](const std::string& text) { return unescaped(text, ']'); };
+  // What begins the blocks, line by line.
+  const auto blocks = [](const std::string& text) {
+    static const std::regex block("^( {4,}|[-+*] |[0-9]+[.)]( |$)|#+ |>|```|=+$|-+$|\\|)");
+    std::istringstream in(text);
+    std::vector<std::string> out;
+    for (std::string line; std::getline(in, line);) {
+      std::smatch found;
+      out.push_back(std::regex_search(line, found, block) ? found[1].str() : "");
+    }
+    return out;
+  };
+  const auto postmortem_of = [](const Sample& sample) { return postmortem(sample.playbook, sample.events, sample.verdict); };
+  for (const std::function<std::string(const Sample&)>& made_of : {std::function<std::string(const Sample&)>(report_of), std::function<std::string(const Sample&)>(postmortem_of)}) {
+    const std::string harmless = made_of(hostile_sample("harmless"));
+    CHECK(has(harmless, "harmless"));
+    for (const std::string& text : hostile_texts()) {
+      INFO(text);
+      const std::string report = made_of(hostile_sample(text));
+      CHECK(lines(report) == lines(harmless));
+      CHECK(cells(report) == cells(harmless));
+      CHECK(blocks(report) == blocks(harmless));
+      CHECK(report.find('<') == std::string::npos);
+      CHECK(!has(report, "http://evil"));
+      CHECK(links(report) == links(harmless));
+      CHECK(std::all_of(report.begin(), report.end(), [](char c) { return c == '\n' || static_cast<unsigned char>(c) >= 0x20; }));
+    }
   }
 }
 

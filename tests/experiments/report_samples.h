@@ -26,7 +26,7 @@ Sample inconclusive_sample();  // the baseline was not steady: nothing injected
 Sample without_faults_sample();
 Sample alerts_sample();        // that one with an alert that fired, one without a rule and one that nobody answered for, and a probe left out
 Sample suspects_sample();      // the refuted run with the database ruled out and auth1 named
-// The refuted run with `text` wherever a target, a playbook or an answer can put text of its own.
+// The refuted run as a game day, with `text` wherever a target, a playbook, an answer or a person in the room can put text of their own.
 Sample hostile_sample(const std::string& text);
 
 struct NamedSample {

@@ -1,7 +1,9 @@
 #include "probes/load/deadlines.h"
 
+#include <array>
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <stdexcept>
+#include <deque>
 
 using namespace capsize;
 using namespace std::chrono_literals;
@@ -18,24 +20,39 @@ Task<int> after(Clock& clock, Duration how_long, int value, bool& cancelled) {
   co_return value;
 }
 
-Task<int> fails(Clock& clock) {
-  co_await clock.sleep(1ms);
-  throw std::runtime_error("broken");
-}
-
 struct Outcome {
   std::optional<int> value;
   Duration at{};
   bool cancelled = false;
-  bool threw = false;
+  asio::cancellation_signal stop;  // of the coroutine that works
 };
 
-Task<> limited(SimClock& clock, Deadlines& deadlines, Duration start, Duration takes, Duration limit, Outcome& out) {
+Task<> limited(Clock& clock, Deadlines& deadlines, TimePoint when, Task<int> work, Outcome& out) {
+  const TimePoint begin = clock.now();
+  Deadlines::Watch watch(deadlines, when, out.stop);
+  try {
+    const int value = co_await std::move(work);
+    out.value = value;
+  } catch (const boost::system::system_error&) {
+    if (!watch.passed()) throw;
+  }
+  out.at = clock.now() - begin;
+}
+
+Task<> limited_from(SimClock& clock, Deadlines& deadlines, Duration start, Duration takes, Duration limit, Outcome& out) {
   const TimePoint begin = clock.now();
   co_await clock.sleep(start);
   auto work = after(clock, takes, 7, out.cancelled);
-  out.value = co_await deadlines.limit(begin + limit, std::move(work));
-  out.at = clock.now() - begin;
+  co_await limited(clock, deadlines, begin + limit, std::move(work), out);
+  out.at += start;
+}
+
+template <class Done>
+void spawn(asio::io_context& io, Outcome& out, Task<> work, Done done) {
+  asio::co_spawn(io, std::move(work), asio::bind_cancellation_slot(out.stop.slot(), [done](std::exception_ptr error) {
+    if (error) std::rethrow_exception(error);
+    done();
+  }));
 }
 
 // Moves on by 10 us each time it is looked at.
@@ -65,22 +82,21 @@ Task<int> never_ends(bool& begun) {
 TEST_CASE("a deadline that passes while it is being entered ends the work before it begins, and the next one is watched", "[deadlines]") {
   MovesOn clock;
   asio::io_context io;
-  Deadlines deadlines(clock);
+  Deadlines deadlines(clock, io.get_executor());
   int ended = 0;
   bool begun = false;
-  for (int i = 0; i < 3; ++i) {
-    const TimePoint when = clock.now() + 5us;
-    asio::co_spawn(io, deadlines.limit(when, never_ends(begun)), [&ended](std::exception_ptr error, std::optional<int> value) { ended += !error && !value; });
-  }
+  std::array<Outcome, 3> seen;
+  for (Outcome& out : seen) spawn(io, out, limited(clock, deadlines, clock.now() + 5us, never_ends(begun), out), [&ended] { ++ended; });
   io.run_for(20s);
   CHECK(ended == 3);
   CHECK_FALSE(begun);
+  for (const Outcome& out : seen) CHECK_FALSE(out.value);
 }
 
 TEST_CASE("work that is done in time has its result, work that is not is cancelled at its deadline", "[deadlines]") {
   SimClock clock;
   asio::io_context io;
-  Deadlines deadlines(clock);
+  Deadlines deadlines(clock, io.get_executor());
   struct Row {
     Duration start, takes, limit;
     std::optional<int> value;
@@ -90,12 +106,8 @@ TEST_CASE("work that is done in time has its result, work that is not is cancell
   const std::vector<Row> rows = {{0ms, 5ms, 100ms, 7, 5ms},        {0ms, 500ms, 200ms, std::nullopt, 200ms}, {1ms, 500ms, 50ms, std::nullopt, 50ms},
                                  {2ms, 500ms, 50ms, std::nullopt, 50ms}, {3ms, 10ms, 13ms, 7, 13ms},       {60ms, 1ms, 300ms, 7, 61ms},
                                  {250ms, 5s, 400ms, std::nullopt, 400ms}};
-  std::vector<Outcome> seen(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    asio::co_spawn(io, limited(clock, deadlines, rows[i].start, rows[i].takes, rows[i].limit, seen[i]), [](std::exception_ptr error) {
-      if (error) std::rethrow_exception(error);
-    });
-  }
+  std::deque<Outcome> seen(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) spawn(io, seen[i], limited_from(clock, deadlines, rows[i].start, rows[i].takes, rows[i].limit, seen[i]), [] {});
   clock.run(io);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     INFO(i);
@@ -105,30 +117,14 @@ TEST_CASE("work that is done in time has its result, work that is not is cancell
   }
 }
 
-TEST_CASE("what the work throws comes through", "[deadlines]") {
-  SimClock clock;
-  asio::io_context io;
-  Deadlines deadlines(clock);
-  std::string what;
-  asio::co_spawn(io, deadlines.limit(clock.now() + 1s, fails(clock)), [&what](std::exception_ptr error, std::optional<int>) {
-    try {
-      if (error) std::rethrow_exception(error);
-    } catch (const std::runtime_error& problem) {
-      what = problem.what();
-    }
-  });
-  clock.run(io);
-  CHECK(what == "broken");
-}
-
 TEST_CASE("at rest, nothing waits for a deadline that no longer matters", "[deadlines]") {
   SimClock clock;
   asio::io_context io;
-  Deadlines deadlines(clock);
+  Deadlines deadlines(clock, io.get_executor());
   const TimePoint start = clock.now();
-  bool cancelled = false;
-  asio::co_spawn(io, deadlines.limit(start + 1h, after(clock, 1s, 7, cancelled)), [&deadlines](std::exception_ptr, std::optional<int>) { deadlines.rest(); });
+  Outcome out;
+  spawn(io, out, limited_from(clock, deadlines, 0s, 1s, 1h, out), [&deadlines] { deadlines.rest(); });
   CHECK(clock.run(io));
   CHECK(clock.now() - start == 1s);
-  CHECK_FALSE(cancelled);
+  CHECK_FALSE(out.cancelled);
 }

@@ -182,6 +182,75 @@ TEST_CASE("an authorization code with PKCE is had through the provider's login p
   CHECK(try_flow(flow_of(kCode), refusing).answer == Answer::broken);
 }
 
+TEST_CASE("a state that comes back as another is no login", "[flow]") {
+  Json steps = kCode;
+  steps[3]["check"] = {{"query:state", "{random}"}};
+  const auto returning = [&steps](const std::string& replaced) {
+    std::string state;
+    return try_flow(flow_of(steps), [&, state](const HttpAsk& ask) mutable {
+      if (ask.url.target.starts_with("/auth?")) state = query_parameter(ask.url.target, "state").value_or("");
+      if (ask.url.target == "/auth/7") return says(303, "", {{"Location", "https://app.example/cb?code=a%2Bb+c" + (replaced == "none" ? "" : "&state=" + (replaced.empty() ? state : replaced))}});
+      return provider(ask);
+    });
+  };
+  CHECK(returning("").answer == Answer::ok);
+  for (const char* other : {"s", "none"}) {
+    CHECK(returning(other).answer == Answer::broken);
+    CHECK(returning(other).asked.size() == 4);
+  }
+}
+
+TEST_CASE("headers, cookies and fields can be checked as they can be captured", "[flow]") {
+  const auto page = says(200, "<form action=x><input name=who value=ann>", {{"X-In", "yes"}, {"Set-Cookie", "sid=1"}});
+  const auto with = [&page](const Json& check) {
+    return try_flow(flow_of({{{"form", {{"p", "{password}"}}}, {"check", check}}}), [&page](const HttpAsk&) { return page; }).answer;
+  };
+  CHECK(with({{"header:x-in", "yes"}, {"cookie:sid", "1"}, {"field:who", "{user}"}, {"form:", "https://staging.example/x"}}) == Answer::ok);
+  for (const char* where : {"header:X-In", "cookie:sid", "field:who", "form:", "header:None", "query:code"}) CHECK(with({{where, "no"}}) == Answer::broken);
+}
+
+// A provider that answers a wrong password with its login page and status 200, as Keycloak does.
+const Json kKeycloak = Json::parse(R"([
+  {"capture": {"action": "form:"}},
+  {"url": "{action}", "form": {"p": "{password}"}, "status": [302], "capture": {"next": "header:Location"}, "denied": {"status": [200], "contains": "Invalid password"}},
+  {"url": "{next}", "denied": {"check": {"/user": null}}}
+])");
+
+TEST_CASE("a step can say what a no looks like that has the status of a yes", "[flow]") {
+  const auto posted = [](const Scripted& said, Try kind) {
+    const auto service = [&said](const HttpAsk& ask) { return ask.method == "POST" ? said : says(200, ask.url.target == "/login" ? "<form action=/in>" : R"({"user":"ann"})"); };
+    return try_flow(flow_of(kKeycloak), service, kind).answer;
+  };
+  const Scripted lets_in = says(302, "", {{"Location", "/me"}});
+  CHECK(posted(lets_in, Try::right) == Answer::ok);
+  CHECK(posted(lets_in, Try::wrong) == Answer::wrongly_accepted);
+  const Scripted no = says(200, "<form action=/in>Invalid password");
+  CHECK(posted(no, Try::right) == Answer::denied);
+  CHECK(posted(no, Try::wrong) == Answer::rejected_rightly);
+  CHECK(posted(says(429), Try::right) == Answer::denied);
+  CHECK(posted(says(429), Try::wrong) == Answer::rejected_rightly);
+  // Neither a yes nor a no: for once that can be told.
+  for (const Scripted& neither : {says(200, "<form action=/in>Something went wrong"), says(302), says(303, "Invalid password")}) {
+    CHECK(posted(neither, Try::right) == Answer::broken);
+    CHECK(posted(neither, Try::wrong) == Answer::broken);
+  }
+}
+
+TEST_CASE("a no that a step describes counts wherever it comes, and before whatever else is right about the answer", "[flow]") {
+  const auto service = [](const HttpAsk& ask) {
+    if (ask.method == "POST") return says(302, "", {{"Location", "/me"}});
+    return says(200, ask.url.target == "/login" ? "<form action=/in>" : R"({"user":null})");
+  };
+  CHECK(try_flow(flow_of(kKeycloak), service).answer == Answer::denied);
+  CHECK(try_flow(flow_of(kKeycloak), service, Try::wrong).answer == Answer::rejected_rightly);
+  // One that came before the password was sent says nothing about a wrong one.
+  Json early = kKeycloak;
+  early[0]["denied"] = {{"contains", "closed"}};
+  const auto closed = [](const HttpAsk&) { return says(200, "<form action=/in>closed"); };
+  CHECK(try_flow(flow_of(early), closed).answer == Answer::denied);
+  CHECK(try_flow(flow_of(early), closed, Try::wrong).answer == Answer::broken);
+}
+
 TEST_CASE("each login draws a code verifier and a challenge of its own, which fit, and a seed repeats them", "[flow]") {
   Rng rng(7);
   const FlowValues first = chance_values(rng);
@@ -219,6 +288,32 @@ TEST_CASE("an expired token is used instead of a login, and must be refused", "[
   CHECK(try_flow(flow, [](const HttpAsk&) { return says(200); }, Try::expired).answer == Answer::wrongly_accepted);
 }
 
+TEST_CASE("an expired token that works is wrongly accepted, whoever it makes of its bearer", "[flow]") {
+  Flow flow = flow_of(Json::parse(R"([{"json": {"p": "{password}"}, "capture": {"token": "json:/token"}},
+                                      {"url": "/me", "headers": {"Authorization": "Bearer {token}"}, "check": {"/sub": "{user}", "/in": true}}])"));
+  flow.expired_token = "old";
+  const auto as = [&flow](const char* me) { return try_flow(flow, [me](const HttpAsk&) { return says(200, me); }, Try::expired).answer; };
+  CHECK(as(R"({"sub":"bob","in":true})") == Answer::wrongly_accepted);
+  CHECK(as(R"({"sub":7,"in":true})") == Answer::wrongly_accepted);
+  CHECK(as(R"({"sub":"bob","in":false})") == Answer::rejected_rightly);
+  for (const char* nobody : {R"({"sub":null,"in":true})", R"({"sub":"","in":true})", R"({"sub":false,"in":true})", R"({"sub":{},"in":true})", R"({"in":true})"}) {
+    CHECK(as(nobody) == Answer::rejected_rightly);
+  }
+}
+
+TEST_CASE("a control whose token nobody answered for is neither refused nor accepted", "[flow]") {
+  Flow flow = flow_of(Json::parse(R"([{"json": {"p": "{password}"}, "capture": {"token": "json:/token"}}, {"url": "/me", "headers": {"Authorization": "Bearer {token}"}}])"));
+  flow.expired_token = "old";
+  for (const Answer failed : {Answer::broken, Answer::refused}) {
+    const auto cut = [failed](const HttpAsk& ask) {
+      Scripted out = says(200, R"({"token":"t1"})");
+      if (ask.url.target == "/me") out.said.failed = failed;
+      return out;
+    };
+    for (const Try kind : {Try::right, Try::wrong, Try::expired}) CHECK(try_flow(flow, cut, kind).answer == failed);
+  }
+}
+
 TEST_CASE("other hosts that steps name are known before the first login", "[flow]") {
   const Flow flow = flow_of(Json::parse(R"([{"form": {"p": "{password}"}, "capture": {"code": "json:/code"}}, {"url": "https://id.staging.example:8443/check?code={code}"}])"));
   const auto origins = origins_of(flow);
@@ -253,6 +348,13 @@ TEST_CASE("mistakes in steps are said with their step", "[flow]") {
   CHECK(said(R"([{"form": {"p": "{password}"}, "headers": {"A b": "x"}}])").starts_with("step 1: \"A b\" is not the name of a header"));
   CHECK(said(R"([{"form": {"p": "{password}"}, "headers": {"cookie": "x"}}])").starts_with("step 1: cookies are kept"));
   CHECK(said(R"([{"form": {"p": "{password}"}, "check": {"active": true}}])").starts_with("step 1: \"active\" is not a JSON pointer"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "check": {"query:state": 7}}])").starts_with("step 1: "));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "check": {"query:": "x"}}])").starts_with("step 1: \"query:\" does not say which"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "denied": {}}])") == "step 1: denied: nothing says what a no looks like; write \"status\", \"check\" or \"contains\" in it");
+  CHECK(said(R"([{"form": {"p": "{password}"}, "denied": "x"}])").starts_with("step 1: denied: "));
+  CHECK_THAT(said(R"([{"form": {"p": "{password}"}, "denied": {"contain": "x"}}])"), Catch::StartsWith("step 1: denied: ") && Catch::Contains("did you mean \"contains\"?"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "denied": {"status": [99]}}])").starts_with("step 1: denied: 99 is not a status"));
+  CHECK(said(R"([{"form": {"p": "{password}"}, "denied": {"contains": "{nme}"}}])").starts_with("step 1: "));
 }
 
 TEST_CASE("cookies go back to their host below their path, and go when they are taken away", "[flow]") {

@@ -135,6 +135,46 @@ TEST_CASE("steps take the place of the one POST, and what contradicts them is re
   CHECK(refusal({{"steps", needs_more}}).empty());
   CHECK(refusal({{"steps", needs_more}, {"expired_token", "old"}, {"expired_token_share", "1%"}}).find("also needs {id}") != std::string::npos);
   CHECK(refusal({{"wrong_password_share", "60%"}, {"unknown_user_share", "50%"}}).find("more than all") != std::string::npos);
+  Json names_user = Json::parse(R"([{"form": {"p": "{password}"}, "capture": {"token": "json:/t"}}, {"headers": {"Authorization": "Bearer {token}"}, "check": {"/sub": "{user}"}}])");
+  const Json expired = {{"expired_token", "old"}, {"expired_token_share", "1%"}};
+  const auto with_expired = [&](const Json& more) {
+    Json out = expired;
+    out.update(more);
+    return refusal(out);
+  };
+  CHECK(with_expired({{"steps", names_user}}).empty());
+  names_user[1]["contains"] = "Welcome, {user}";
+  CHECK(with_expired({{"steps", names_user}}).find("need not be the token's owner") != std::string::npos);
+  CHECK(with_expired({{"steps", names_user}, {"user", "ann"}, {"password", "pw"}}).empty());
+}
+
+TEST_CASE("all that contradicts itself in a login probe is said at once", "[login]") {
+  const auto refusal = [](const char* type, Json params) {
+    ProbeContext context;
+    context.name = "login";
+    context.params = std::move(params);
+    context.params.update({{"rate", "1/s"}, {"user", "a:b"}, {"wrong_password_share", "60%"}, {"unknown_user_share", "50%"}});
+    try {
+      find_probe(type)->make(std::move(context));
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::refused);
+      return error.fact();
+    }
+    return std::string();
+  };
+  const std::string both = "the probe login has a user or a password, not both; it would make more than all of its logins ones that must be refused; it ";
+  const Json steps = Json::parse(R"([{"form": {"p": "{password}", "b": "{basic}"}}])");
+  CHECK(refusal("login.http", {{"url", "http://h/"}, {"steps", steps}, {"body", "form"}, {"token", "/t"}, {"expired_token", "old"}, {"attempt_timeout", "1s"}}) ==
+        both + "has \"steps\" and \"body\", \"token\", which they replace; it has an expired token or a share of its uses, not both; "
+               "it has an expired token, but no request that uses a token; it has an attempt_timeout, and clients that never try again; "
+               "it has a colon in its users' names, where Basic authentication takes the password to begin (RFC 7617)");
+  CHECK(refusal("login.basic", {{"url", "http://h/"}, {"contains", "{nothing}"}}) ==
+        both + "has {nothing} in its texts, which stands for nothing; it has a colon in its users' names, where Basic authentication takes the password to begin (RFC 7617)");
+  CHECK(refusal("login.oauth2", {{"token_url", "http://h/"}, {"introspection_url", "http://h/i"}, {"expired_token_share", "1%"}}) ==
+        both + "has an expired token or a share of its uses, not both; it introspects tokens, and no client may");
+  CHECK(refusal("login.ldap", {{"address", "h:389"}, {"dn", "cn=x"}, {"tls", true}, {"start_tls", true}}) ==
+        both + "has no place for the name of an unknown user; it speaks TLS from the first byte and asks for it as well");
+  CHECK(refusal("login.radius", {{"address", "h:1812"}, {"secret", ""}}) == both + "has an empty secret");
 }
 
 TEST_CASE("clients that retry are declared, and an attempt's limit without them is refused", "[login]") {

@@ -116,6 +116,29 @@ TEST_CASE("an expired token must be refused by userinfo or introspection", "[oau
   CHECK(try_flow(oauth2_flow(json), service, Try::expired).answer == Answer::wrongly_accepted);
 }
 
+TEST_CASE("only what introspection says of a token refuses it: an error is about the client that asks", "[oauth2]") {
+  const Json json = params({{"introspection_url", "https://id.example/introspect"}, {"client_id", "api"}, {"client_secret", "x"}, {"expired_token", "old"}, {"expired_token_share", "1%"}});
+  const auto introspected = [&json](const Scripted& said, Try kind) {
+    const auto generous = [&said](const HttpAsk& ask) { return ask.url.target == "/token" ? says(200, R"({"access_token":"t9"})") : said; };
+    return try_flow(oauth2_flow(json), generous, kind).answer;
+  };
+  for (const Try control : {Try::wrong, Try::expired}) {
+    CHECK(introspected(says(200, R"({"active":false})"), control) == Answer::rejected_rightly);
+    CHECK(introspected(says(200, R"({"active":true})"), control) == Answer::wrongly_accepted);
+    for (const Scripted& no_answer : {says(401), says(503), says(401, R"({"active":false})"), says(200, "{}"), says(200, "<html>")}) CHECK(introspected(no_answer, control) == Answer::broken);
+  }
+  CHECK(introspected(says(503), Try::right) == Answer::broken);
+}
+
+TEST_CASE("a working token is wrongly accepted, even where it is somebody else's", "[oauth2]") {
+  Json json = kUserinfo;
+  json.update({{"subject", "{user}"}, {"expired_token", "t-of-bob"}, {"expired_token_share", "1%"}});
+  const auto bob = [](const HttpAsk& ask) { return ask.url.target == "/token" ? says(200, R"({"access_token":"t9"})") : says(200, R"({"sub":"bob"})"); };
+  CHECK(try_flow(oauth2_flow(json), bob, Try::wrong).answer == Answer::wrongly_accepted);
+  CHECK(try_flow(oauth2_flow(json), bob, Try::expired).answer == Answer::wrongly_accepted);
+  CHECK(try_flow(oauth2_flow(json), bob).answer == Answer::broken);
+}
+
 TEST_CASE("parameters that cannot work together are refused before anything is sent", "[oauth2]") {
   const auto with = [](Json more) {
     Json out = kUserinfo;

@@ -29,6 +29,32 @@ TEST_CASE("a login form is found by its password field, by its id or by its name
   CHECK(form_action("no form", "") == Found());
 }
 
+TEST_CASE("what only looks like a form or a field, as text or in a template, is none", "[page]") {
+  const std::string fake = R"(<form id="login" action="/evil"><input type="password"><input name="csrf" value="evil"></form>)";
+  const std::string real = R"(<form id="login" action="/real"><input type="password"><input name="csrf" value="real"></form>)";
+  const std::vector<std::pair<std::string, std::string>> around = {
+      {"<!--", "-->"}, {"<!-- > -- ->", "--!><p>-->"}, {"<script>", "</script>"}, {"<script>'</b>';", "</script >"}, {"<SCRIPT type=x>\"</scripty>\"", "</Script>"}, {"<style>", "</style>"},
+      {"<textarea>", "</textarea>"}, {"<textarea/>", "</textarea\n>"}, {"<title>", "</title>"}, {"<template>", "</template>"}, {"<template><template></template>", "</template>"},
+      {"<template><script></template></script>", "</template>"}, {"<iframe>", "</iframe>"}, {"<xmp>", "</xmp>"}, {"<noembed>", "</noembed>"}, {"<? ", "?>"}};
+  for (const auto& [begin, end] : around) {
+    INFO(begin);
+    if (begin != "<? ") {  // which the first > ends
+      CHECK(form_action(begin + fake + end + real, "") == Found("/real"));
+      CHECK(form_action(begin + fake + end + real, "login") == Found("/real"));
+      CHECK(field_value(begin + fake + end + real, "csrf") == Found("real"));
+      CHECK(form_action(begin + fake + end, "login") == Found());
+      CHECK(form_action(begin + fake, "login") == Found());  // never ended
+    }
+    CHECK(form_action(real + begin + end, "login") == Found("/real"));
+    CHECK(form_action(begin + end + real, "login") == Found("/real"));
+  }
+  for (const char* empty : {"<!-->", "<!--->", "<!---->", "<!----!>"}) CHECK(form_action(empty + real, "login") == Found("/real"));
+  CHECK(form_action("<!doctype html <form id=login action=/evil>" + real, "login") == Found("/real"));
+  CHECK(form_action("</template></script>" + real, "login") == Found("/real"));
+  CHECK(form_action("<noscript>" + real + "</noscript>", "login") == Found("/real"));
+  CHECK(form_action("<form/id='login'/action=/a>", "login") == Found("/a"));
+}
+
 TEST_CASE("a field's value is what a browser would send back", "[page]") {
   CHECK(field_value(kPage, "csrf") == Found("a\"b'&<"));
   CHECK(field_value(kPage, "q") == Found("old"));

@@ -71,6 +71,16 @@ TEST_CASE("the accept of the example of the RFC is one", "[radius]") {
   CHECK(verified_answer(accept + "padding", nemo(), kSecret) == RadiusAnswer::accept);
 }
 
+TEST_CASE("only an accept lets somebody in, and only a reject is a no, whatever the password", "[radius]") {
+  CHECK(meaning_of(RadiusAnswer::accept, false) == Answer::ok);
+  CHECK(meaning_of(RadiusAnswer::accept, true) == Answer::wrongly_accepted);
+  CHECK(meaning_of(RadiusAnswer::reject, false) == Answer::denied);
+  CHECK(meaning_of(RadiusAnswer::reject, true) == Answer::rejected_rightly);
+  for (const RadiusAnswer neither : {RadiusAnswer::challenge, RadiusAnswer::other}) {
+    for (const bool wrong : {false, true}) CHECK(meaning_of(neither, wrong) == Answer::broken);
+  }
+}
+
 TEST_CASE("accept, reject and challenge are told apart", "[radius]") {
   for (const std::string& attributes : {std::string(), kSigned, bytes({18, 4}) + "no" + kSigned}) {
     CHECK(verified_answer(answer(2, nemo(), attributes), nemo(), kSecret) == RadiusAnswer::accept);

@@ -62,10 +62,11 @@ struct Tried {
   }
 };
 
-inline Task<> try_into(LoginTransport& transport, LoginAttempt attempt, Answer& out) {
+inline Task<> try_into(Clock& clock, LoginTransport& transport, LoginAttempt attempt, Answer& out) {
   co_await transport.open();
-  const Answer answer = co_await transport.attempt(attempt);
-  out = answer;
+  auto trying = transport.attempt(attempt);
+  const auto answer = co_await within(clock, attempt.deadline - clock.now(), std::move(trying));
+  out = answer.value_or(Answer::timed_out);
   co_await transport.close();
 }
 
@@ -74,7 +75,7 @@ inline Tried try_flow(const Flow& flow, Script script, Try kind = Try::right) {
   SimClock clock;
   asio::io_context io;
   Tried out;
-  const auto transport = make_flow_transport(clock, flow, std::make_unique<ScriptedWire>(clock, std::move(script), out.asked));
+  const auto transport = make_flow_transport(flow, std::make_unique<ScriptedWire>(clock, std::move(script), out.asked));
   LoginAttempt attempt;
   attempt.user = "ann";
   attempt.password = kind == Try::right ? "right" : "wrong-7";
@@ -82,7 +83,7 @@ inline Tried try_flow(const Flow& flow, Script script, Try kind = Try::right) {
   attempt.expired_token = kind == Try::expired;
   attempt.due = clock.now();
   attempt.deadline = attempt.due + std::chrono::seconds(1);
-  asio::co_spawn(io, try_into(*transport, attempt, out.answer), [](std::exception_ptr error) {
+  asio::co_spawn(io, try_into(clock, *transport, attempt, out.answer), [](std::exception_ptr error) {
     if (error) std::rethrow_exception(error);
   });
   clock.run(io);

@@ -162,6 +162,7 @@ TEST_CASE("a wrong password that gets a working token is wrongly accepted", "[lo
   CHECK(answer_to({.body = "{}"}, {}, true) == Answer::rejected_rightly);
   CHECK(answer_to({.status = 503}, {}, true) == Answer::rejected_rightly);
   CHECK(answer_to({.hang_up = true}, {}, true) == Answer::broken);
+  CHECK(answer_to(kToken, {.hang_up = true}, true) == Answer::broken);  // nobody answered for the token
 }
 
 TEST_CASE("nobody at the address is refused", "[login][beside]") {
