@@ -7,8 +7,9 @@
 
 namespace capsize {
 
-std::uint64_t enough_in_flight(Rate rate, Duration timeout) {
-  return static_cast<std::uint64_t>(std::ceil(rate.per_second * seconds(timeout) * 1.1)) + 1;
+std::uint64_t enough_in_flight(Rate rate, Duration timeout, Arrivals arrivals) {
+  const double mean = rate.per_second * seconds(timeout);
+  return static_cast<std::uint64_t>(std::ceil((mean + (arrivals == Arrivals::poisson ? 6 * std::sqrt(mean) : 0)) * 1.1)) + 1;
 }
 
 LoginAttempt LoadPlan::attempt(std::uint64_t login, TimePoint load_start) const {

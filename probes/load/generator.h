@@ -40,8 +40,9 @@ struct LoadPlan {
   LoginAttempt attempt(std::uint64_t login, TimePoint load_start) const;
 };
 
-// Enough that no login ever waits for another: each ends by its timeout (Little's law), plus a tenth for the tester's own delay.
-std::uint64_t enough_in_flight(Rate rate, Duration timeout);
+// Enough that no login ever waits for another: each ends by its timeout (Little's law), plus a tenth for the tester's own delay; of Poisson
+// arrivals there are more by chance, hardly ever by six standard deviations.
+std::uint64_t enough_in_flight(Rate rate, Duration timeout, Arrivals arrivals = Arrivals::constant);
 
 // Thread: all calls on the executor that run() runs on. The transport and what `emit` needs outlive run().
 class Generator {

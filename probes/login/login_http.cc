@@ -1,4 +1,4 @@
-// The probe login.http: people logging in over HTTP, at a fixed rate whatever becomes of them.
+// The probe login.http: people logging in over HTTP, at a given rate whatever becomes of them.
 #include <algorithm>
 #include <cmath>
 
@@ -17,7 +17,8 @@ constexpr Duration kWarmFor = std::chrono::milliseconds(100);  // the pool start
 struct LoginParams {
   Url url;
   std::optional<Url> session_url;
-  Rate rate;
+  LoadRate rate;
+  Arrivals arrivals = Arrivals::constant;
   Duration timeout = std::chrono::seconds(1);
   Count users = 100;
   std::string user_prefix = "user";
@@ -56,7 +57,8 @@ const Spec<LoginParams>& login_spec() {
           .required("url", &LoginParams::url, "where logins are POSTed to; http or https")
           .optional("session_url", &LoginParams::session_url,
                     "asked with \"Authorization: Bearer <token>\" after each login; must answer 200, or the token does not work. Without it, any token counts as working")
-          .required("rate", &LoginParams::rate, "logins per second, sent at fixed times however slow the answers are")
+          .required("rate", &LoginParams::rate, kRateDoc)
+          .optional("arrivals", &LoginParams::arrivals, kArrivalsDoc)
           .optional("timeout", &LoginParams::timeout, "how long a user waits, from the moment the login was due until the token has been used", more_than_zero())
           .optional("users", &LoginParams::users, "how many different users log in: user1 to user<users>", between(1, 1'000'000))
           .optional("user_prefix", &LoginParams::user_prefix, "user 7 is called <user_prefix>7")
@@ -106,8 +108,8 @@ Retries retries_of(const LoginParams& params, const ProbeContext& context) {
 }
 
 LoadPlan plan_of(const ProbeContext& context, const LoginParams& params) {
-  const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(params.rate, params.timeout), kMostInFlight);
-  return {Schedule(params.rate, params.user ? 1 : params.users, shares_of(params).all(), context.rng.stream("schedule")),
+  const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(Rate{params.rate.most()}, params.timeout, params.arrivals), kMostInFlight);
+  return {Schedule(params.rate, params.user ? 1 : params.users, shares_of(params).all(), context.rng.stream("schedule"), params.arrivals),
           Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough),
           retries_of(params, context)};
 }
@@ -122,7 +124,7 @@ HttpLoginOptions options_of(const LoginParams& params, std::uint64_t max_in_flig
   out.token_pointer = params.token;
   out.pool.keep_alive = params.connections == Connections::keep_alive;
   out.pool.max_connections = params.pool.value_or(max_in_flight);
-  out.pool.warm = static_cast<std::size_t>(std::ceil(params.rate.per_second * seconds(kWarmFor)));
+  out.pool.warm = static_cast<std::size_t>(std::ceil(params.rate.most() * seconds(kWarmFor)));
   out.pool.connect_timeout = params.timeout;
   out.tls.verify = params.verify;
   out.tls.ca_file = params.ca_file.value_or("");
@@ -211,7 +213,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
 const ProbeType& login_http() {
   static const ProbeType type = {
       .name = "login.http",
-      .doc = "Logs people in over HTTP at a fixed rate, whatever becomes of them, and uses each token once",
+      .doc = "Logs people in over HTTP at a given rate, whatever becomes of them, and uses each token once",
       .target_type = "",
       .spec = []() -> const AnySpec& { return login_spec(); },
       .example = {{"probe", "login.http"}, {"url", "https://staging.example/login"}, {"session_url", "https://staging.example/session"}, {"rate", "120/s"}, {"users", 500},
