@@ -24,8 +24,8 @@ LoginAttempt LoadPlan::attempt(std::uint64_t login, TimePoint load_start) const 
   return out;
 }
 
-Generator::Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace)
-    : clock_(clock), pace_(pace == nullptr ? clock : *pace), plan_(std::move(plan)), transport_(transport), origin_(origin), emit_(std::move(emit)) {
+Generator::Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace, std::function<Duration()> cpu_used)
+    : clock_(clock), pace_(pace == nullptr ? clock : *pace), plan_(std::move(plan)), transport_(transport), origin_(origin), emit_(std::move(emit)), cpu_(clock, std::move(cpu_used), kWindowLength / 2) {
   CAPSIZE_CHECK(plan_.max_in_flight > 0);
   CAPSIZE_CHECK(plan_.timeout > Duration::zero());
 }
@@ -37,6 +37,7 @@ Task<> Generator::run() {
   const Duration since = std::max(clock_.now() - origin_, Duration::zero());
   start_ = origin_ + (since + kWindowLength - Duration(1)) / kWindowLength * kWindowLength;
   closed_up_to_ = start_;
+  cpu_.now();
   for (std::uint64_t login = 0; !bug_; ++login) {
     const TimePoint due = start_ + plan_.schedule.due(login);
     while (!stop_at_ && clock_.now() < due) {
@@ -48,12 +49,15 @@ Task<> Generator::run() {
     if (stop_at_ && due >= *stop_at_) break;
     close_windows(due);
     if (!in_load(login)) continue;
+    const bool waits = in_flight_ >= plan_.max_in_flight;
     const bool free = co_await wait_for_slot(due + plan_.timeout);
-    window_of(due).data.scheduled += 1;
+    LoadWindow& window = window_of(due).data;
+    window.scheduled += 1;
+    window.waited += waits ? 1 : 0;
     if (free) {
       launch(login);
     } else {
-      record(plan_.attempt(login, start_), plan_.schedule.user(login), kNotSent, plan_.timeout);
+      record(plan_.attempt(login, start_), plan_.schedule.user(login), kNotSent, plan_.timeout, plan_.timeout);
     }
   }
   while (in_flight_ > 0) {
@@ -110,7 +114,7 @@ Task<> Generator::one(std::uint64_t login) {
   const std::uint64_t user = plan_.schedule.user(login);
   const Duration send_late = clock_.now() - attempt.due;
   if (send_late >= plan_.timeout) {
-    record(attempt, user, kNotSent, plan_.timeout);
+    record(attempt, user, kNotSent, plan_.timeout, plan_.timeout);
     co_return;
   }
   std::size_t bucket = kNotSent;
@@ -120,8 +124,9 @@ Task<> Generator::one(std::uint64_t login) {
     const Answer answer = co_await std::move(trying);
     bucket = bucket_of(answer);
   } catch (const Error& lacking) {  // the tester's own trouble
-    std::string& problem = window_of(attempt.due).data.problem;
-    if (problem.empty()) problem = lacking.what();
+    LoadWindow& window = window_of(attempt.due).data;
+    window.lacked += 1;
+    if (window.problem.empty()) window.problem = lacking.what();
   }
   const Duration latency = std::min(clock_.now() - attempt.due, plan_.timeout);
   // An answer that is seen only after the deadline came too late, whoever was slow.
@@ -130,10 +135,9 @@ Task<> Generator::one(std::uint64_t login) {
   if (bucket == bucket_of(Answer::timed_out) && send_late > plan_.timeout / kLatestPart) bucket = kNotSent;
   if (bucket != kNotSent) {
     LoadWindow& window = window_of(attempt.due).data;
-    window.send_late.record(send_late);
     for (std::size_t i = 0; i < ended.size(); ++i) window.attempts[i] += ended[i];
   }
-  record(attempt, user, bucket, bucket == bucket_of(Answer::timed_out) ? plan_.timeout : latency);
+  record(attempt, user, bucket, bucket == bucket_of(Answer::timed_out) ? plan_.timeout : latency, bucket == kNotSent ? plan_.timeout : send_late);
 }
 
 // Attempts until one succeeds, the client has had enough, or the login is out of time. The answer is that of the last.
@@ -151,15 +155,18 @@ Task<Answer> Generator::tried(LoginAttempt attempt, std::uint64_t login, BucketC
   }
 }
 
-void Generator::record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency) {
+void Generator::record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency, Duration send_late) {
   LoadWindow& window = window_of(attempt.due).data;
   window.counts[bucket] += 1;
   if (attempt.wrong_password) window.wrong_password[bucket] += 1;
   window.ended += 1;
-  if (bucket == kNotSent) window.send_late.record(plan_.timeout);
+  window.send_late.record(send_late);
   if (bucket == kNotSent || attempt.wrong_password) return;
   const bool succeeded = bucket == bucket_of(Answer::ok);
-  if (succeeded || bucket == bucket_of(Answer::timed_out)) window.latency.record(latency);
+  if (succeeded || bucket == bucket_of(Answer::timed_out)) {
+    window.latency.record(latency);
+    window.latency_from_send.record(latency - send_late);
+  }
   bool& had_success = window.users[user];
   had_success = had_success || succeeded;
 }
@@ -181,8 +188,9 @@ Generator::OpenWindow& Generator::window_of(TimePoint due) {
 
 // All logins due before `next_due` have been launched: windows that end by then get no more.
 void Generator::close_windows(TimePoint next_due) {
+  const auto cpu = closed_up_to_ + kWindowLength <= next_due ? cpu_.now() : std::nullopt;
   while (closed_up_to_ + kWindowLength <= next_due) {
-    window_of(closed_up_to_);
+    window_of(closed_up_to_).data.cpu = cpu;
     closed_up_to_ += kWindowLength;
   }
   emit_complete();

@@ -9,6 +9,7 @@
 
 #include "injector/base/clock.h"
 #include "injector/base/task.h"
+#include "probes/load/cpu_share.h"
 #include "probes/load/load_window.h"
 #include "probes/load/retries.h"
 #include "probes/load/schedule.h"
@@ -48,8 +49,8 @@ std::uint64_t enough_in_flight(Rate rate, Duration timeout, Arrivals arrivals = 
 class Generator {
  public:
   // `origin` is the zero of the windows' times. `emit` gets the windows in order, each complete. `pace`: what the logins are sent by, where
-  // that is another clock than the one that everything else is timed by.
-  Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace = nullptr);
+  // that is another clock than the one that everything else is timed by. `cpu_used`: of the thread that runs it, where that can be known.
+  Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace = nullptr, std::function<Duration()> cpu_used = {});
 
   // Starts at the next multiple of kWindowLength since `origin`. Works until stop(), then waits for what is under way (at most the timeout).
   // Not cancellable. Throws only what is a bug: the service's failures are counted, and so are the tester's.
@@ -72,7 +73,7 @@ class Generator {
   OpenWindow& window_of(TimePoint due);
   void close_windows(TimePoint next_due);
   void emit_complete();
-  void record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency);
+  void record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency, Duration send_late);
 
   Clock& clock_;
   Clock& pace_;
@@ -80,6 +81,7 @@ class Generator {
   LoginTransport& transport_;
   const TimePoint origin_;
   const std::function<void(LoadWindow)> emit_;
+  CpuShare cpu_;
   TimePoint start_;
   std::deque<OpenWindow> windows_;  // from the oldest not yet handed over; the last is the current one
   TimePoint closed_up_to_;          // every login due before this has been launched
