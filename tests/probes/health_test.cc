@@ -16,7 +16,9 @@ class LatePace final : public Clock {
   LatePace(Clock& clock, std::function<TimePoint(TimePoint)> woken) : clock_(clock), woken_(std::move(woken)) {}
   TimePoint now() const override { return clock_.now(); }
   WallTime wall() const override { return clock_.wall(); }
-  Task<> sleep_until(TimePoint when) override { co_await clock_.sleep_until(woken_(when)); }
+  Task<> sleep_until(TimePoint when) override {
+    co_await clock_.sleep_until(woken_(when));
+  }
 
  private:
   Clock& clock_;
