@@ -49,7 +49,10 @@ std::optional<std::string> other_load(const Evidence& evidence, Stretch baseline
     const double after = scheduled_per_second(evidence, name, half);
     // Whole logins are counted: at either end of a stretch one may be on this side or on that.
     const double grain = 1 / (baseline.to - baseline.from) + 1 / (half.to - half.from);
-    if (std::abs(after - before) > kSameLoad * before + grain) return fmt::format("the load of {} was {:.1f}/s, and {:.1f}/s in the baseline", name, after, before);
+    // Of Poisson arrivals as many come as chance has it: by four standard deviations of the difference.
+    const bool by_chance = use.params.value("arrivals", "") == "poisson";
+    const double chance = by_chance ? 4 * std::sqrt(before * grain) : 0;
+    if (std::abs(after - before) > kSameLoad * before + grain + chance) return fmt::format("the load of {} was {:.1f}/s, and {:.1f}/s in the baseline", name, after, before);
   }
   return std::nullopt;
 }

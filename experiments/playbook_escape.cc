@@ -39,6 +39,7 @@ void PlaybookReader::check_escape_power() {
     return;
   }
   const double least = out_.escape->steps.back().value;
+  const double from = seconds(out_.timing.baseline + out_.fault_phase() + out_.timing.recovery);
   for (const Expectation& expectation : steady) {
     const auto type = probe_types_.find(expectation.probe);
     const auto use = out_.probes.find(expectation.probe);
@@ -46,7 +47,8 @@ void PlaybookReader::check_escape_power() {
     const MeasureInfo* info = find_measure(*type->second, expectation.measure);
     const auto planned = planned_samples(out_, *type->second, expectation);
     if (info == nullptr || !planned) continue;
-    const auto samples = static_cast<std::uint64_t>(std::floor(planned->counted_per_second * least * seconds(out_.escape->hold)));
+    const double hold = seconds(out_.escape->hold);
+    const auto samples = static_cast<std::uint64_t>(std::floor(least * fewest_planned(*planned, from, from + hold * static_cast<double>(out_.escape->steps.size()), hold)));
     if (enough_to_settle(expectation, info->kind, samples)) continue;
     diagnostics_.warn("/escape", fmt::format("at {:.4g} % of the load there are {} logins in {}, too few to tell {} from chance", least * 100, samples, show(out_.escape->hold), printable(describe(expectation), 60)),
                       "make \"hold\" longer, or the last step larger");

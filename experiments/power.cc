@@ -46,20 +46,33 @@ std::optional<Json> parameter(const ProbeUse& use, const ProbeType& type, const 
   return std::nullopt;
 }
 
-Duration lasting_of(const Playbook& playbook, const Expectation& expectation) {
-  if (expectation.during_fault) return playbook.faults.at(*expectation.during_fault).lasting;
+// Where in the load something is expected. Longer than `lasting`: somewhere in it.
+struct PlannedSpan {
+  Duration from{};
+  Duration to{};
+  Duration lasting{};
+};
+
+PlannedSpan span_of(const Playbook& playbook, const Expectation& expectation) {
+  const Duration baseline = playbook.timing.baseline;
+  const Duration faults_end = baseline + playbook.fault_phase();
+  const auto all_of = [](Duration from, Duration to) { return PlannedSpan{from, to, to - from}; };
+  if (expectation.during_fault) {
+    const PlannedFault& fault = playbook.faults.at(*expectation.during_fault);
+    return all_of(baseline + fault.at, baseline + fault.at + fault.lasting);
+  }
   switch (expectation.during) {
-    case Span::baseline: return playbook.timing.baseline;
-    case Span::fault: return playbook.fault_phase();
-    case Span::recovery: return playbook.timing.settle;  // the run may end as soon as it has settled
+    case Span::baseline: return all_of(Duration::zero(), baseline);
+    case Span::fault: return all_of(baseline, faults_end);
+    case Span::recovery: return {faults_end, faults_end + std::max(playbook.timing.recovery, playbook.timing.settle), playbook.timing.settle};  // the run may end as soon as it has settled
     case Span::run: break;
   }
-  return playbook.timing.baseline + playbook.fault_phase();
+  return all_of(Duration::zero(), faults_end);
 }
 
 bool wants_much(const Bound& bound) { return bound.comparison == Comparison::at_least || bound.comparison == Comparison::above; }
 
-std::string in_words(const Planned& planned) { return fmt::format("at {:.4g}/s for {}", planned.per_second, show(planned.lasting)); }
+std::string in_words(const Planned& planned) { return fmt::format("at {}{:.4g}/s for {}", planned.rate.varies() ? "a mean " : "", planned.per_second, show(planned.lasting)); }
 
 std::string more_samples(std::uint64_t wanted, const Planned& planned) {
   if (planned.most > 0 && planned.most < wanted) return fmt::format("it takes {} users", wanted);
@@ -112,27 +125,34 @@ std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType
   const auto use = playbook.probes.find(expectation.probe);
   if (use == playbook.probes.end()) return std::nullopt;
   const auto rate = parameter(use->second, probe, "rate");
-  if (!rate || !rate->is_string()) return std::nullopt;
-  const auto parsed = parse_rate(rate->get<std::string>());
-  if (!std::holds_alternative<Rate>(parsed)) return std::nullopt;
+  if (!rate) return std::nullopt;
+  auto parsed = ParamTraits<LoadRate>::parse(*rate);
+  if (!std::holds_alternative<LoadRate>(parsed)) return std::nullopt;
   Planned out;
-  out.per_second = std::get<Rate>(parsed).per_second;
-  out.lasting = lasting_of(playbook, expectation);
-  double share = 1;
+  out.rate = std::get<LoadRate>(std::move(parsed));
   for (const char* control : {"wrong_password_share", "unknown_user_share", "expired_token_share"}) {
     const auto written = parameter(use->second, probe, control);
     if (!written || !written->is_string()) continue;
     const auto parsed_share = parse_share(written->get<std::string>());
-    if (const Share* value = std::get_if<Share>(&parsed_share)) share -= value->value;
+    if (const Share* value = std::get_if<Share>(&parsed_share)) out.counted -= value->value;
   }
-  out.counted_per_second = out.per_second * std::max(share, 0.0);
-  out.samples = static_cast<std::uint64_t>(out.counted_per_second * seconds(out.lasting));
+  out.counted = std::max(out.counted, 0.0);
+  const PlannedSpan span = span_of(playbook, expectation);
+  out.lasting = span.lasting;
+  const double logins = out.rate.fewest(seconds(span.from), seconds(span.to), seconds(span.lasting));
+  if (span.lasting > Duration::zero()) out.per_second = logins / seconds(span.lasting);
+  out.counted_per_second = out.per_second * out.counted;
+  out.samples = static_cast<std::uint64_t>(out.counted * logins);
   if (const auto users = parameter(use->second, probe, "users"); expectation.measure == "users_affected" && users && users->is_number_unsigned()) {
     out.most = users->get<std::uint64_t>();  // it counts people, not their logins
     out.samples = std::min(out.samples, out.most);
   }
   return out;
 }
+
+double fewest_planned(const Planned& planned, double from, double to, double length) { return planned.counted * planned.rate.fewest(from, to, length); }
+
+double most_planned(const Planned& planned, double from, double to, double length) { return planned.counted * planned.rate.fullest(from, to, length); }
 
 std::optional<Mistake> power_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Expectation& expectation, const Bound& bound) {
   const auto planned = planned_samples(playbook, probe, expectation);
@@ -167,7 +187,8 @@ std::optional<Mistake> guardrail_warning(const Playbook& playbook, const ProbeTy
   const auto planned = planned_samples(playbook, probe, guardrail.breach);
   if (measure.kind != MeasureKind::ratio || bound.relative_to_baseline || !planned) return std::nullopt;
   const GuardrailWatch watch(guardrail, phase);
-  double samples = std::floor(planned->counted_per_second * watch.longest(phase));
+  const double from = seconds(playbook.timing.baseline);
+  double samples = std::floor(most_planned(*planned, from, from + seconds(phase), watch.longest(phase)));
   if (planned->most > 0) samples = std::min(samples, static_cast<double>(planned->most));
   // The end of the interval of none of so many, or of all of them: as far beyond the bound as can be.
   const double room = wants_much(bound) ? 1 - bound.value : bound.value;

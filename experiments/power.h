@@ -7,6 +7,7 @@
 
 #include "experiments/playbook.h"
 #include "injector/base/param_types.h"
+#include "probes/load/load_rate.h"
 #include "probes/measure.h"
 
 namespace capsize {
@@ -32,14 +33,21 @@ std::uint64_t samples_to_bound(double quantile, double each_side = kEachSide);
 // 0.99 of "latency.p99"; nothing for what is no quantile.
 std::optional<double> quantile_of(std::string_view measure);
 
-// How many samples an expectation will have, as far as the playbook says: rate times span.
+// How many samples an expectation will have, as far as the playbook says: as many as are expected in its span. The load is taken to begin with
+// the baseline, and the phases to follow each other at once. In the recovery, which may settle at any time, it is the emptiest stretch of
+// `settle`.
 struct Planned {
-  double per_second = 0;   // of all, and of those that count for the measure: without the wrong passwords
+  LoadRate rate;
+  double counted = 1;      // of the logins, the share that counts for the measure: without those that must be refused
+  double per_second = 0;   // in the mean: of all, and of those that count
   double counted_per_second = 0;
   std::uint64_t most = 0;  // however long it lasts: as many as there are people; 0: no such limit
   Duration lasting{};
   std::uint64_t samples = 0;
 };
+// Of those that count, in a stretch of `length` seconds between two times since the start of the load: in the emptiest such, or the fullest.
+double fewest_planned(const Planned& planned, double from, double to, double length);
+double most_planned(const Planned& planned, double from, double to, double length);
 std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType& probe, const Expectation& expectation);
 
 // "at 20/s for 30s a drop below 4.6 % cannot be told from none", where that is so coarse that a person should know.

@@ -242,6 +242,7 @@ int probe(const OneFlags& flags, const CliContext& context) {
   }
   if (!unknown.empty()) fmt::print(stderr, "not known: {}\n", printable(unknown, 1000));
   if (problem) fmt::print(stderr, "the tester could not keep up: {}\n", *problem);
+  if (const auto warning = generator_warning(evidence.windows("probe"))) fmt::print(stderr, "warning: {}\n", *warning);
   return problem ? 4 : 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include "experiments/report/summary.h"
 #include "experiments/report/words.h"
+#include "probes/health.h"
 
 namespace capsize {
 namespace {
@@ -151,6 +152,8 @@ void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const 
       const auto late = probe.measure("send_late.p99", 0, out.seconds + 1);
       if (late) out.generator.emplace_back(probe.name + ": 99 % were sent at most this late", plain_value("duration", late->value));
     }
+    if (const auto cpu = generator_health(probe.windows).cpu) out.generator.emplace_back(probe.name + ": of a core, its thread used in the mean", plain_value("ratio", *cpu));
+    if (const auto warning = generator_warning(probe.windows)) out.generator.emplace_back(probe.name + ": warning", *warning);
     for (auto window = probe.windows.rbegin(); window != probe.windows.rend(); ++window) {
       const std::string problem = text_of(**window, "problem");
       if (problem.empty()) continue;

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "experiments/report/words.h"
-#include "injector/base/param_types.h"
+#include "probes/load/load_rate.h"
 
 namespace capsize {
 namespace {
@@ -103,11 +103,14 @@ std::string load_words(const Json& playbook) {
   std::string out;
   const Json& probes = member(playbook, "probes");
   for (const auto& [name, use] : probes.items()) {
-    const std::string rate = text_of(use, "rate");
-    if (rate.empty() || member(use, "suspect").is_string()) continue;  // suspects are asked beside the load
+    const auto rate = ParamTraits<LoadRate>::parse(member(use, "rate"));
+    const auto* load = std::get_if<LoadRate>(&rate);
+    if (load == nullptr || member(use, "suspect").is_string()) continue;  // suspects are asked beside the load
     const bool logins = text_of(use, "probe").starts_with("login");
-    const std::size_t per = rate.find('/');
-    out += fmt::format("{}{} {}{}", out.empty() ? "" : " and ", per == std::string::npos ? rate : rate.substr(0, per), logins ? "logins" : "requests (" + name + ")", per == std::string::npos ? "" : rate.substr(per));
+    const std::string most = load->varies() ? show(Rate{load->most()}) : text_of(use, "rate");
+    const std::size_t per = most.find('/');
+    const std::string least = show(Rate{load->least()});
+    out += fmt::format("{}{}{} {}{}", out.empty() ? "" : " and ", load->varies() ? least.substr(0, least.find('/')) + " to " : "", most.substr(0, per), logins ? "logins" : "requests (" + name + ")", most.substr(per));
   }
   return out;
 }

@@ -29,9 +29,11 @@ std::string with_digits(std::string_view kind, double value, int extra) {
   return trimmed(value * 1e3, (size < 0.01 ? 2 : size < 0.1 ? 1 : 0) + extra) + " ms";
 }
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 20> kMeasures = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 25> kMeasures = {{
     {"success_ratio", "success ratio"}, {"rate", "rate"}, {"latency.p50", "median latency"}, {"latency.p90", "p90 latency"},
     {"latency.p99", "p99 latency"}, {"latency.p999", "p99.9 latency"}, {"latency.max", "longest latency"},
+    {"latency_from_send.p50", "median latency from send"}, {"latency_from_send.p90", "p90 latency from send"}, {"latency_from_send.p99", "p99 latency from send"},
+    {"latency_from_send.p999", "p99.9 latency from send"}, {"latency_from_send.max", "longest latency from send"},
     {"denied", "attempts denied"}, {"refused", "connections refused"}, {"timed_out", "attempts timed out"},
     {"broken", "broken answers"}, {"wrongly_accepted", "wrong passwords accepted"}, {"users_affected", "users affected"},
     {"attempts", "attempts"}, {"retry_amplification", "attempts per login"},

@@ -8,6 +8,7 @@
 //     return spec;
 //   }
 #pragma once
+#include <concepts>
 #include <functional>
 #include <string>
 #include <vector>
@@ -54,6 +55,12 @@ class AnySpec {
   virtual std::vector<std::vector<std::string>> exactly_one() const { return {}; }
   // Adds every problem of `object` (at `pointer`) to `diagnostics`. `also_known` are keys that belong to someone else.
   virtual void validate(const Json& object, const std::string& pointer, const std::vector<std::string>& also_known, Diagnostics& diagnostics) const = 0;
+};
+
+// A type whose value has parts reads itself, and says of each part what is wrong with it, at the part's own place.
+template <class T>
+concept ReadsItsParts = requires(const Json& json, const std::string& pointer, Diagnostics& diagnostics) {
+  { ParamTraits<T>::read(json, pointer, diagnostics) } -> std::same_as<std::optional<T>>;
 };
 
 // {"properties":…, "required":[…]}, and "allOf" where exactly one of several keys is wanted; the caller decides on additionalProperties.
@@ -118,7 +125,7 @@ class Spec final : public AnySpec {
  private:
   struct Field {
     FieldInfo info;
-    std::function<std::optional<Mistake>(const Json&, P&)> set;
+    std::function<void(const Json&, const std::string& pointer, Diagnostics&, P&)> set;
   };
 
   template <class T>
@@ -127,15 +134,18 @@ class Spec final : public AnySpec {
     field.info = {std::move(name), ParamTraits<T>::name(), std::move(doc), is_required, nullptr, ParamTraits<T>::schema()};
     if (!rule.patch.is_null()) field.info.schema = {{"allOf", Json::array({field.info.schema, rule.patch})}};
     if (!is_required) field.info.default_value = ParamTraits<T>::show(P{}.*member);
-    field.set = [member, rule = std::move(rule)](const Json& json, P& out) -> std::optional<Mistake> {
-      auto parsed = ParamTraits<T>::parse(json);
-      if (auto* mistake = std::get_if<Mistake>(&parsed)) return std::move(*mistake);
-      const T& value = std::get<T>(parsed);
-      if (rule.check) {
-        if (auto mistake = rule.check(value)) return mistake;
+    field.set = [member, rule = std::move(rule)](const Json& json, const std::string& pointer, Diagnostics& diagnostics, P& out) {
+      std::optional<T> value;
+      if constexpr (ReadsItsParts<T>) {
+        value = ParamTraits<T>::read(json, pointer, diagnostics);
+      } else {
+        auto parsed = ParamTraits<T>::parse(json);
+        if (auto* mistake = std::get_if<Mistake>(&parsed)) return diagnostics.add(pointer, std::move(mistake->fact), std::move(mistake->remedy));
+        value.emplace(std::get<T>(std::move(parsed)));
       }
-      out.*member = value;
-      return std::nullopt;
+      if (!value) return;
+      if (auto mistake = rule.check ? rule.check(*value) : std::optional<Mistake>()) return diagnostics.add(pointer, std::move(mistake->fact), std::move(mistake->remedy));
+      out.*member = std::move(*value);
     };
     fields_.push_back(std::move(field));
     return *this;
@@ -152,7 +162,7 @@ class Spec final : public AnySpec {
     for (const Field& field : fields_) {
       const auto found = object.find(field.info.name);
       if (found == object.end()) continue;
-      if (auto mistake = field.set(*found, out)) diagnostics.add(pointer_join(pointer, field.info.name), mistake->fact, mistake->remedy);
+      field.set(*found, pointer_join(pointer, field.info.name), diagnostics, out);
     }
   }
 

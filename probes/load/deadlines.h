@@ -15,7 +15,7 @@ namespace capsize {
 class Deadlines {
  public:
   // While it lives: cancels by `stop` what is not done at `when`, and has passed then. What passes while it is being entered is cancelled before
-  // it begins. The Deadlines outlive it.
+  // it begins. Whoever goes on after that resets its cancellation state. The Deadlines outlive it.
   class Watch : public boost::intrusive::set_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
    public:
     Watch(Deadlines& deadlines, TimePoint when, asio::cancellation_signal& stop);

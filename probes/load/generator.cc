@@ -9,8 +9,9 @@
 
 namespace capsize {
 
-std::uint64_t enough_in_flight(Rate rate, Duration timeout) {
-  return static_cast<std::uint64_t>(std::ceil(rate.per_second * seconds(timeout) * 1.1)) + 1;
+std::uint64_t enough_in_flight(Rate rate, Duration timeout, Arrivals arrivals) {
+  const double mean = rate.per_second * seconds(timeout);
+  return static_cast<std::uint64_t>(std::ceil((mean + (arrivals == Arrivals::poisson ? 6 * std::sqrt(mean) : 0)) * 1.1)) + 1;
 }
 
 LoginAttempt LoadPlan::attempt(std::uint64_t login, TimePoint load_start) const {
@@ -25,8 +26,8 @@ LoginAttempt LoadPlan::attempt(std::uint64_t login, TimePoint load_start) const 
   return out;
 }
 
-Generator::Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace)
-    : clock_(clock), pace_(pace == nullptr ? clock : *pace), plan_(std::move(plan)), transport_(transport), origin_(origin), emit_(std::move(emit)) {
+Generator::Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace, std::function<Duration()> cpu_used)
+    : clock_(clock), pace_(pace == nullptr ? clock : *pace), plan_(std::move(plan)), transport_(transport), origin_(origin), emit_(std::move(emit)), cpu_(clock, std::move(cpu_used), kWindowLength / 2) {
   CAPSIZE_CHECK(plan_.max_in_flight > 0);
   CAPSIZE_CHECK(plan_.timeout > Duration::zero());
 }
@@ -39,6 +40,7 @@ Task<> Generator::run() {
   const Duration since = std::max(clock_.now() - origin_, Duration::zero());
   start_ = origin_ + (since + kWindowLength - Duration(1)) / kWindowLength * kWindowLength;
   closed_up_to_ = start_;
+  cpu_.now();
   for (;;) {
     const TimePoint due = start_ + plan_.schedule.due(next_);
     if (at_end(due)) break;
@@ -95,9 +97,11 @@ std::optional<std::uint64_t> Generator::take_due() {
     if (at_end(due) || now < due) return std::nullopt;
     close_windows(due);
     if (!in_load(next_)) continue;
-    window_of(due).data.scheduled += 1;
+    LoadWindow& window = window_of(due).data;
+    window.scheduled += 1;
+    window.waited += in_flight_ >= plan_.max_in_flight ? 1 : 0;  // for whoever asks to be done with another
     if (now < due + plan_.timeout) return next_++;
-    record(plan_.attempt(next_, start_), plan_.schedule.user(next_), kNotSent, plan_.timeout);
+    record(plan_.attempt(next_, start_), plan_.schedule.user(next_), kNotSent, plan_.timeout, plan_.timeout);
   }
 }
 
@@ -149,7 +153,7 @@ Task<> Generator::one(Client& client) {
   const std::uint64_t user = plan_.schedule.user(login);
   const Duration send_late = clock_.now() - attempt.due;
   if (send_late >= plan_.timeout) {
-    record(attempt, user, kNotSent, plan_.timeout);
+    record(attempt, user, kNotSent, plan_.timeout, plan_.timeout);
     co_return;
   }
   std::size_t bucket = kNotSent;
@@ -159,8 +163,9 @@ Task<> Generator::one(Client& client) {
     const Answer answer = co_await std::move(trying);
     bucket = bucket_of(answer);
   } catch (const Error& lacking) {  // the tester's own trouble
-    std::string& problem = window_of(attempt.due).data.problem;
-    if (problem.empty()) problem = lacking.what();
+    LoadWindow& window = window_of(attempt.due).data;
+    window.lacked += 1;
+    if (window.problem.empty()) window.problem = lacking.what();
   }
   const TimePoint ended_at = clock_.now();
   const Duration latency = std::min(ended_at - attempt.due, plan_.timeout);
@@ -170,10 +175,9 @@ Task<> Generator::one(Client& client) {
   if (bucket == bucket_of(Answer::timed_out) && send_late > plan_.timeout / kLatestPart) bucket = kNotSent;
   if (bucket != kNotSent) {
     LoadWindow& window = window_of(attempt.due).data;
-    window.send_late.record(send_late);
     for (std::size_t i = 0; i < ended.size(); ++i) window.attempts[i] += ended[i];
   }
-  record(attempt, user, bucket, bucket == bucket_of(Answer::timed_out) ? plan_.timeout : latency);
+  record(attempt, user, bucket, bucket == bucket_of(Answer::timed_out) ? plan_.timeout : latency, bucket == kNotSent ? plan_.timeout : send_late);
 }
 
 // An answer at the deadline is in time. Whoever has none by then is cancelled.
@@ -207,15 +211,18 @@ Task<Answer> Generator::tried(Client& client, LoginAttempt attempt, BucketCounts
   }
 }
 
-void Generator::record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency) {
+void Generator::record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency, Duration send_late) {
   LoadWindow& window = window_of(attempt.due).data;
   window.counts[bucket] += 1;
   if (attempt.wrong_password) window.wrong_password[bucket] += 1;
   window.ended += 1;
-  if (bucket == kNotSent) window.send_late.record(plan_.timeout);
+  window.send_late.record(send_late);
   if (bucket == kNotSent || attempt.wrong_password) return;
   const bool succeeded = bucket == bucket_of(Answer::ok);
-  if (succeeded || bucket == bucket_of(Answer::timed_out)) window.latency.record(latency);
+  if (succeeded || bucket == bucket_of(Answer::timed_out)) {
+    window.latency.record(latency);
+    window.latency_from_send.record(latency - send_late);
+  }
   bool& had_success = window.users[user];
   had_success = had_success || succeeded;
 }
@@ -237,8 +244,9 @@ Generator::OpenWindow& Generator::window_of(TimePoint due) {
 
 // All logins due before `next_due` have been launched: windows that end by then get no more.
 void Generator::close_windows(TimePoint next_due) {
+  const auto cpu = closed_up_to_ + kWindowLength <= next_due ? cpu_.now() : std::nullopt;
   while (closed_up_to_ + kWindowLength <= next_due) {
-    window_of(closed_up_to_);
+    window_of(closed_up_to_).data.cpu = cpu;
     closed_up_to_ += kWindowLength;
   }
   emit_complete();

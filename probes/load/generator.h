@@ -12,6 +12,7 @@
 #include "injector/base/task.h"
 #include "probes/http/parking.h"
 #include "probes/load/deadlines.h"
+#include "probes/load/cpu_share.h"
 #include "probes/load/load_window.h"
 #include "probes/load/retries.h"
 #include "probes/load/schedule.h"
@@ -43,15 +44,16 @@ struct LoadPlan {
   LoginAttempt attempt(std::uint64_t login, TimePoint load_start) const;
 };
 
-// Enough that no login ever waits for another: each ends by its timeout (Little's law), plus a tenth for the tester's own delay.
-std::uint64_t enough_in_flight(Rate rate, Duration timeout);
+// Enough that no login ever waits for another: each ends by its timeout (Little's law), plus a tenth for the tester's own delay; of Poisson
+// arrivals there are more by chance, hardly ever by six standard deviations.
+std::uint64_t enough_in_flight(Rate rate, Duration timeout, Arrivals arrivals = Arrivals::constant);
 
 // Thread: all calls on the executor that run() runs on. The transport and what `emit` needs outlive run().
 class Generator {
  public:
   // `origin` is the zero of the windows' times. `emit` gets the windows in order, each complete. `pace`: what the logins are sent by, where
-  // that is another clock than the one that everything else is timed by.
-  Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace = nullptr);
+  // that is another clock than the one that everything else is timed by. `cpu_used`: of the thread that runs it, where that can be known.
+  Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace = nullptr, std::function<Duration()> cpu_used = {});
 
   // Starts at the next multiple of kWindowLength since `origin`. Works until stop(), then waits for what is under way (at most the timeout).
   // Not cancellable. Throws only what is a bug: the service's failures are counted, and so are the tester's.
@@ -86,7 +88,7 @@ class Generator {
   OpenWindow& window_of(TimePoint due);
   void close_windows(TimePoint next_due);
   void emit_complete();
-  void record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency);
+  void record(const LoginAttempt& attempt, std::uint64_t user, std::size_t bucket, Duration latency, Duration send_late);
 
   Clock& clock_;
   Clock& pace_;
@@ -94,6 +96,7 @@ class Generator {
   LoginTransport& transport_;
   const TimePoint origin_;
   const std::function<void(LoadWindow)> emit_;
+  CpuShare cpu_;
   TimePoint start_;
   std::deque<OpenWindow> windows_;  // from the oldest not yet handed over; the last is the current one
   TimePoint closed_up_to_;          // every login due before this has been launched

@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <thread>
 
+#include "injector/base/cpu_time.h"
 #include "injector/base/error.h"
 #include "probes/load/spinning_clock.h"
 
@@ -34,7 +35,7 @@ class Worker {
         transport_(sockets(clock_)),
         generator_(clock_, std::move(plan), *transport_, origin,
                    [control, inbox](LoadWindow window) { asio::post(control, [inbox, json = to_json(window)]() mutable { inbox->emit(std::move(json)); }); },
-                   spins_ ? &spinning_ : nullptr),
+                   spins_ ? &spinning_ : nullptr, thread_cpu_time),
         thread_([this, control, inbox] { work(control, inbox); }) {}
 
   // Waits for the logins under way (at most their timeout): their coroutines use what dies here.

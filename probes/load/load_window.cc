@@ -147,9 +147,13 @@ Line counting(std::string name, std::string doc) {
   return {{name, MeasureKind::count, std::move(doc)}, [name](const Windows& windows) { return count_of(windows, name); }};
 }
 
-Line latency(std::string name, double q, std::string doc) {
-  return {{std::move(name), MeasureKind::duration, std::move(doc)}, [q](const Windows& windows) { return quantile_of(windows, "latency", q); }};
+Line timed(std::string name, const char* which, double q, std::string doc) {
+  return {{std::move(name), MeasureKind::duration, std::move(doc)}, [which, q](const Windows& windows) { return quantile_of(windows, which, q); }};
 }
+
+Line latency(std::string name, double q, std::string doc) { return timed(std::move(name), "latency", q, std::move(doc)); }
+
+Line from_send(std::string name, double q, std::string doc) { return timed(std::move(name), "latency_from_send", q, std::move(doc)); }
 
 const std::vector<Line>& lines() {
   static const std::vector<Line> table = {
@@ -161,6 +165,11 @@ const std::vector<Line>& lines() {
       latency("latency.p999", 0.999, "99.9 % of the logins took at most this long, from due time to done"),
       latency("latency.max", 1, "the longest login, from due time to done"),
       counting("denied", "logins with the right password that the service answered with a no: a status 4xx or 5xx, or what the protocol has for it"),
+      from_send("latency_from_send.p50", 0.5, "half of the logins took at most this long, from the moment they were sent: without the tester's own delay, for comparison"),
+      from_send("latency_from_send.p90", 0.9, "90 % of the logins took at most this long, from the moment they were sent"),
+      from_send("latency_from_send.p99", 0.99, "99 % of the logins took at most this long, from the moment they were sent"),
+      from_send("latency_from_send.p999", 0.999, "99.9 % of the logins took at most this long, from the moment they were sent"),
+      from_send("latency_from_send.max", 1, "the longest login, from the moment it was sent"),
       counting("refused", "logins that got no connection"),
       counting("timed_out", "logins without a usable answer by their timeout"),
       counting("broken", "logins whose connection broke, whose answer made no sense or whose token did not work; and those that must be refused, where nobody answered whether they are"),
@@ -170,8 +179,7 @@ const std::vector<Line>& lines() {
       {{"retry_amplification", MeasureKind::number, "attempts per login: 1 where nobody tries again, 3 where everyone takes two retries"}, retry_amplification},
       counting("not_sent", "logins the tester itself could not send in time; never the system's failure"),
       {{"users_affected", MeasureKind::ratio, "distinct users without one successful login in the span, of those who tried"}, users_affected},
-      {{"send_late.p99", MeasureKind::duration, "99 % of the logins were sent at most this long after they were due: the tester's own delay"},
-       [](const Windows& windows) { return quantile_of(windows, "send_late", 0.99); }},
+      timed("send_late.p99", "send_late", 0.99, "99 % of the logins were sent at most this long after they were due: the tester's own delay"),
   };
   return table;
 }
@@ -190,8 +198,12 @@ Json to_json(const LoadWindow& window) {
   Json attempts = counts_json(window.attempts);
   if (!attempts.empty()) out["attempts"] = std::move(attempts);
   out["latency"] = window.latency.to_json();
+  out["latency_from_send"] = window.latency_from_send.to_json();
   out["send_late"] = window.send_late.to_json();
   out["users"] = {{"ok", std::move(ok)}, {"failed", std::move(failed)}};
+  if (window.cpu) out["tester"]["cpu"] = *window.cpu;
+  if (window.lacked > 0) out["tester"]["lacked"] = window.lacked;
+  if (window.waited > 0) out["tester"]["waited"] = window.waited;
   if (!window.problem.empty()) out["problem"] = window.problem;
   return out;
 }

@@ -9,8 +9,13 @@
 //    "attempts"?: {answer: n}           where clients retry: how each attempt of these logins ended; without it a login is one attempt
 //    "latency": [[bucket, n]]           done - due of logins with the right password that ended ok, and of those that timed out (at their
 //                                       timeout). Fast failures are not in it: they must not look like fast logins.
+//    "latency_from_send": [[bucket, n]] done - the moment the tester handed the login over, of the same logins: what is more in "latency" is
+//                                       the tester's lateness, in which coordinated omission hides
 //    "send_late": [[bucket, n]]         actual send - due, of all; a login that was not sent counts as late by its whole timeout
 //    "users": {"ok": [...], "failed": [...]}   users tried with the right password: with at least one success in the window, without one
+//    "tester"?: {"cpu"?: share         of a core that the load's thread used, 0 to 1, while the window was open
+//                "lacked"?: n           logins not sent for want of something of this machine: file descriptors, ports, memory
+//                "waited"?: n}          logins that waited, as max_in_flight were under way; sent late, or not at all
 //    "problem"?                         what the tester lacked, where a login was not sent for that}
 #pragma once
 #include <array>
@@ -42,8 +47,12 @@ struct LoadWindow {
   BucketCounts wrong_password{};
   BucketCounts attempts{};  // all zero where clients do not retry
   LatencyHistogram latency;
+  LatencyHistogram latency_from_send;
   LatencyHistogram send_late;
   std::map<std::uint64_t, bool> users;  // user: had a success
+  std::optional<double> cpu;
+  std::uint64_t lacked = 0;
+  std::uint64_t waited = 0;
   std::string problem;
 };
 

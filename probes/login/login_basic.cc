@@ -53,7 +53,7 @@ Flow basic_flow(const Json& params) { return flow_of(basic_spec().parse_or_throw
 const ProbeType& login_basic() {
   static const ProbeType type = {
       .name = "login.basic",
-      .doc = "Logs people in with HTTP Basic authentication at a fixed rate, and sees whether the page behind it is shown",
+      .doc = "Logs people in with HTTP Basic authentication at a given rate, and sees whether the page behind it is shown",
       .target_type = "",
       .spec = []() -> const AnySpec& { return basic_spec(); },
       .example = {{"probe", "login.basic"}, {"url", "https://staging.example/private/"}, {"rate", "50/s"}, {"wrong_password_share", "5%"}, {"unknown_user_share", "1%"}},

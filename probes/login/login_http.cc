@@ -1,4 +1,4 @@
-// The probe login.http: people logging in over HTTP, at a fixed rate whatever becomes of them.
+// The probe login.http: people logging in over HTTP, at a given rate whatever becomes of them.
 #include <algorithm>
 
 #include "probes/load/load_probe.h"
@@ -170,7 +170,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
 const ProbeType& login_http() {
   static const ProbeType type = {
       .name = "login.http",
-      .doc = "Logs people in over HTTP at a fixed rate, whatever becomes of them, and uses each token once",
+      .doc = "Logs people in over HTTP at a given rate, whatever becomes of them, and uses each token once",
       .target_type = "",
       .spec = []() -> const AnySpec& { return login_spec(); },
       .example = {{"probe", "login.http"}, {"url", "https://staging.example/login"}, {"session_url", "https://staging.example/session"}, {"rate", "120/s"}, {"users", 500},

@@ -186,7 +186,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
 const ProbeType& login_ldap() {
   static const ProbeType type = {
       .name = "login.ldap",
-      .doc = "Logs people in at an LDAP server with simple binds at a fixed rate, whatever becomes of them",
+      .doc = "Logs people in at an LDAP server with simple binds at a given rate, whatever becomes of them",
       .target_type = "",
       .spec = []() -> const AnySpec& { return ldap_spec(); },
       .example = {{"probe", "login.ldap"}, {"address", "ldap.staging:389"}, {"dn", "uid={user},ou=people,dc=example,dc=org"}, {"rate", "50/s"}, {"wrong_password_share", "5%"}},

@@ -164,7 +164,7 @@ Flow oauth2_flow(const Json& params) { return flow_of(oauth2_spec().parse_or_thr
 const ProbeType& login_oauth2() {
   static const ProbeType type = {
       .name = "login.oauth2",
-      .doc = "Gets OAuth 2.0 tokens at a fixed rate, whatever becomes of them, and uses each once",
+      .doc = "Gets OAuth 2.0 tokens at a given rate, whatever becomes of them, and uses each once",
       .target_type = "",
       .spec = []() -> const AnySpec& { return oauth2_spec(); },
       .example = {{"probe", "login.oauth2"}, {"token_url", "https://id.staging.example/token"}, {"userinfo_url", "https://id.staging.example/userinfo"}, {"client_id", "web"},

@@ -44,8 +44,8 @@ void check_names(const Flow& flow, const LoginLoadParams& params, Contradictions
 }
 
 LoadPlan load_plan_of(const ProbeContext& context, const LoginLoadParams& params, const ControlShares& shares) {
-  const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(params.rate, params.timeout), kMostInFlight);
-  return {Schedule(params.rate, params.user ? 1 : params.users, shares.all(), context.rng.stream("schedule")),
+  const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(Rate{params.rate.most()}, params.timeout, params.arrivals), kMostInFlight);
+  return {Schedule(params.rate, params.user ? 1 : params.users, shares.all(), context.rng.stream("schedule"), params.arrivals),
           Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough)};
 }
 
@@ -53,7 +53,7 @@ PoolOptions pool_of(const LoginHttpParams& params, const LoadPlan& plan) {
   PoolOptions out;
   out.keep_alive = params.connections == Connections::keep_alive;
   out.max_connections = params.pool.value_or(plan.max_in_flight);
-  out.warm = static_cast<std::size_t>(std::ceil(params.rate.per_second * seconds(kWarmFor)));
+  out.warm = static_cast<std::size_t>(std::ceil(params.rate.most() * seconds(kWarmFor)));
   out.connect_timeout = params.timeout;
   return out;
 }

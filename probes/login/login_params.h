@@ -19,9 +19,13 @@ struct EnumWords<Connections> {
 };
 
 inline constexpr Count kMostInFlight = 60'000;
+inline constexpr const char* kRateDoc =
+    "logins per second, sent when they are due however slow the answers are; or steps, as [{\"at\": \"0s\", \"to\": \"20/s\"}, {\"at\": \"30s\", \"to\": \"200/s\", \"over\": \"10s\"}]";
+inline constexpr const char* kArrivalsDoc = "\"constant\": as evenly spaced as the rate has it; \"poisson\": each whenever the others come, as people do";
 
 struct LoginLoadParams {
-  Rate rate;
+  LoadRate rate;
+  Arrivals arrivals = Arrivals::constant;
   Duration timeout = std::chrono::seconds(1);
   Count users = 100;
   std::string user_prefix = "user";
@@ -54,7 +58,8 @@ T P::*of(T B::*member) {
 template <class P>
 Spec<P>& add_load_params(Spec<P>& spec) {
   using login_params_detail::of;
-  return spec.required("rate", of<P>(&LoginLoadParams::rate), "logins per second, sent at fixed times however slow the answers are")
+  return spec.required("rate", of<P>(&LoginLoadParams::rate), kRateDoc)
+      .optional("arrivals", of<P>(&LoginLoadParams::arrivals), kArrivalsDoc)
       .optional("timeout", of<P>(&LoginLoadParams::timeout), "how long a user waits, from the moment the login was due until it has proved to work", more_than_zero())
       .optional("users", of<P>(&LoginLoadParams::users), "how many different users log in: user1 to user<users>", between(1, 1'000'000))
       .optional("user_prefix", of<P>(&LoginLoadParams::user_prefix), "user 7 is called <user_prefix>7")

@@ -134,7 +134,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
 const ProbeType& login_radius() {
   static const ProbeType type = {
       .name = "login.radius",
-      .doc = "Logs people in at a RADIUS server with PAP at a fixed rate, whatever becomes of them",
+      .doc = "Logs people in at a RADIUS server with PAP at a given rate, whatever becomes of them",
       .target_type = "",
       .spec = []() -> const AnySpec& { return radius_spec(); },
       .example = {{"probe", "login.radius"}, {"address", "radius.staging:1812"}, {"secret", "${secret:RADIUS}"}, {"rate", "50/s"}, {"wrong_password_share", "5%"}},

@@ -69,7 +69,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
 
 const std::vector<MeasureInfo>& measures() {
   static const std::vector<MeasureInfo> infos =
-      load_measures({"success_ratio", "latency.p50", "latency.p90", "latency.p99", "latency.max", "denied", "refused", "timed_out", "broken", "not_sent", "send_late.p99"});
+      load_measures({"success_ratio", "latency.p50", "latency.p90", "latency.p99", "latency.max", "latency_from_send.p50", "latency_from_send.p90", "latency_from_send.p99", "latency_from_send.max", "denied", "refused", "timed_out", "broken", "not_sent", "send_late.p99"});
   return infos;
 }
 

@@ -107,3 +107,24 @@ TEST_CASE("check warns of a guardrail that can never stop the run", "[power]") {
   CHECK(warned("10/s", {{"measure", "login.success_ratio"}, {"at_most", "0%"}}) == never);
   CHECK(warned("10/s", {{"measure", "login.success_ratio"}, {"below", "20%"}}).empty());
 }
+
+TEST_CASE("a load with steps and ramps has in each span as many as are expected there; the phases follow each other at once", "[power]") {
+  const Json rate = Json::parse(R"([{"at": "0s", "to": "20/s"}, {"at": "10s", "to": "200/s", "over": "10s"}, {"at": "30s", "to": "50/s"}, {"at": "45s", "to": "100/s"}])");
+  const Playbook playbook = test::made_playbook({{"probes", {{"login", {{"rate", rate}, {"arrivals", "poisson"}}}}}});  // 10 s, faults from 10 s to 30 s, 30 s
+  const ProbeType& type = *find_probe("login.http");
+  const auto samples = [&](Span span, std::optional<std::size_t> fault = std::nullopt) {
+    Expectation expectation = playbook.hypothesis[0];
+    expectation.during = span;
+    expectation.during_fault = fault;
+    return planned_samples(playbook, type, expectation).value().samples;
+  };
+  CHECK(samples(Span::baseline) == 200);
+  CHECK(samples(Span::fault) == 1100 + 2000);
+  CHECK(samples(Span::run) == 200 + 1100 + 2000);
+  CHECK(samples(Span::fault, 0) == 6 * (20 + 128) / 2);
+  CHECK(samples(Span::fault, 1) == 2 * (164 + 200) / 2 + 2000);
+  CHECK(samples(Span::recovery) == 5 * 50);  // the emptiest stretch of `settle`
+  const auto warning = power_warning(playbook, type, *find_measure(type, "success_ratio"), playbook.hypothesis[0], {.comparison = Comparison::at_least, .value = 0.999, .written = "99.9%"});
+  REQUIRE(warning);
+  CHECK(warning->fact == "at a mean 155/s for 20s there are 3100 samples, which cannot show at_least 99.9%, even if none is amiss");
+}

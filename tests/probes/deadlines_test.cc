@@ -36,6 +36,7 @@ Task<> limited(Clock& clock, Deadlines& deadlines, TimePoint when, Task<int> wor
   } catch (const boost::system::system_error&) {
     if (!watch.passed()) throw;
   }
+  co_await asio::this_coro::reset_cancellation_state();
   out.at = clock.now() - begin;
 }
 

@@ -205,8 +205,9 @@ TEST_CASE("what the tester lacks is named in the window, and is not the system's
   REQUIRE(seen.windows.size() == 1);
   CHECK(seen.windows[0].at("counts") == Json({{"not_sent", 25}}));
   CHECK(seen.windows[0].at("problem") == "too many open files");
+  CHECK(seen.windows[0].at("tester") == Json({{"lacked", 25}}));
   CHECK(measure_load("success_ratio", seen.all()) == std::nullopt);
-  CHECK(generator_problem(seen.all()).value() == "25 of 25 scheduled were not sent in time: too many open files");
+  CHECK(generator_problem(seen.all()).value() == "25 of 25 scheduled were not sent in time: this machine lacked something: too many open files");
 }
 
 TEST_CASE("the same seed gives the same windows, byte for byte", "[generator]") {

@@ -46,6 +46,8 @@ struct Load {
   std::uint64_t seed = 7;
   Retries retries = {};
   std::vector<std::pair<Duration, double>> shares = {};  // of the load, from then on
+  Clock* pace = nullptr;
+  std::function<Duration()> cpu_used = {};
 };
 
 struct Seen {
@@ -76,7 +78,7 @@ inline Seen run_load(SimClock& clock, const Load& load, Service service) {
   asio::io_context io;
   FakeTransport transport(clock, std::move(service));
   const LoadPlan plan{Schedule(load.rate, load.users, load.wrong_password_share, Rng(load.seed)), Credentials{}, load.timeout, load.max_in_flight, load.retries};
-  Generator generator(clock, plan, transport, clock.now(), [&seen](const LoadWindow& window) { seen.windows.push_back(to_json(window)); });
+  Generator generator(clock, plan, transport, clock.now(), [&seen](const LoadWindow& window) { seen.windows.push_back(to_json(window)); }, load.pace, load.cpu_used);
   asio::co_spawn(io, stop_at(clock, generator, clock.now() + load.lasts), asio::detached);
   for (const auto& [when, share] : load.shares) asio::co_spawn(io, set_load_at(clock, generator, clock.now() + when, share), asio::detached);
   asio::co_spawn(io, generator.run(), [&seen](std::exception_ptr error) {
