@@ -39,6 +39,7 @@ class PlaybookReader {
   void read_sealed(const Json& list);
   void read_steps(const Json& list);
   void check_known_by();
+  void check_ends();
   void check_step_time(const RoomStep& step, const std::string& pointer);
 
   // playbook_expectations.cc

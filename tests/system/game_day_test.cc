@@ -27,7 +27,7 @@ constexpr const char* kPlaybook = R"({
   "steady_state": [{"measure": "login.success_ratio", "at_least": "90%"}],
   "sealed": [
     {"name": "frozen", "cause": "auth2 is stopped.", "known_by": ["auth2", "frozen"], "faults": [{"fault": "process.pause", "target": "server", "at": "1s", "for": "8s"}]},
-    {"name": "drained", "cause": "auth3 gets nothing.", "known_by": ["drained"], "faults": [{"fault": "balancer.drain", "target": "balancer", "servers": ["auth3"], "at": "1s", "for": "3s"}]}
+    {"name": "drained", "cause": "auth3 gets nothing.", "known_by": ["drained"], "faults": [{"fault": "balancer.drain", "target": "balancer", "servers": ["auth3"], "at": "1s", "for": "8s"}]}
   ],
   "steps": [
     {"ask": "What do you see?", "name": "seen", "during": "baseline", "within": "20s", "scores": "detected"},
