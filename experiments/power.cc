@@ -108,6 +108,13 @@ std::uint64_t samples_to_hold(bool wants_much, double limit) {
 
 std::uint64_t samples_to_bound(double quantile, double each_side) { return static_cast<std::uint64_t>(std::ceil(std::log(each_side) / std::log(quantile))); }
 
+std::optional<Duration> looks_every(const ProbeUse& use, const ProbeType& probe) {
+  const auto every = parameter(use, probe, "every");
+  if (!every || !every->is_string()) return std::nullopt;
+  const auto parsed = parse_duration(every->get<std::string>());
+  return std::holds_alternative<Duration>(parsed) ? std::optional(std::get<Duration>(parsed)) : std::nullopt;
+}
+
 std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType& probe, const Expectation& expectation) {
   const auto use = playbook.probes.find(expectation.probe);
   if (use == playbook.probes.end()) return std::nullopt;
