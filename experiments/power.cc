@@ -170,6 +170,9 @@ std::optional<Mistake> guardrail_warning(const Playbook& playbook, const ProbeTy
   if (phase <= Duration::zero() || guardrail.breach.bounds.empty()) return std::nullopt;
   const Duration lasting = std::max<Duration>(guardrail.lasting, std::chrono::seconds(1));
   if (lasting > phase) return Mistake{fmt::format("it has to last for {}, and the faults are over after {}: it never stops the run", show(lasting), show(phase)), "make \"for\" shorter"};
+  const auto use = playbook.probes.find(guardrail.breach.probe);
+  const auto every = use == playbook.probes.end() ? std::nullopt : looks_every(use->second, probe);
+  if (every && *every > lasting) return Mistake{fmt::format("its probe looks every {}: it stops the run when two looks agree, which takes longer than {}", show(*every), show(lasting)), "let the probe look oftener (\"every\"), or make \"for\" longer"};
   const Bound& bound = guardrail.breach.bounds.front();
   const auto planned = planned_samples(playbook, probe, guardrail.breach);
   if (measure.kind != MeasureKind::ratio || bound.relative_to_baseline || !planned) return std::nullopt;
