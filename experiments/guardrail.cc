@@ -110,6 +110,9 @@ std::optional<std::string> GuardrailWatch::look(const Evidence& evidence, Stretc
 std::vector<GuardrailWatch> watches_after(const Evidence& evidence, Duration lasting) {
   std::vector<GuardrailWatch> out;
   for (const Guardrail& guardrail : evidence.playbook().abort_when) {
+    const MeasureKind kind = kind_of(evidence.playbook(), guardrail.breach);
+    const bool of_load = kind == MeasureKind::rate || kind == MeasureKind::count;
+    if (of_load && std::any_of(guardrail.breach.bounds.begin(), guardrail.breach.bounds.end(), is_lower_breach)) continue;
     const double until = evidence.complete_until(guardrail.breach.probe);
     const double length = std::max(1.0, seconds(guardrail.lasting));
     if (evidence.hold(guardrail.breach, {until - length, until}, false).holds != Holds::yes) out.emplace_back(guardrail, lasting);

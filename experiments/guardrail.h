@@ -43,7 +43,8 @@ class GuardrailWatch {
   double looked_at_ = -1;  // where the last look ended
 };
 
-// For `lasting` from now on: of the guardrails those that the system, which is bad already, is not beyond anyway, by the estimate.
+// For `lasting` of less load from now on: of the guardrails those that the system, which is bad already, is not beyond anyway, by the estimate, and
+// that less load does not breach of itself, as a least rate.
 std::vector<GuardrailWatch> watches_after(const Evidence& evidence, Duration lasting);
 
 }  // namespace capsize

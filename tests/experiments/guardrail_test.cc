@@ -111,6 +111,24 @@ TEST_CASE("a single look does not show that anything lasted: what is looked at h
   CHECK_FALSE(stopped("3s", 5, [](double t) { return t > 9 && t < 12 ? 500 : 5; }));
 }
 
+TEST_CASE("where the load is lowered on purpose, a guardrail on a low rate or count is not asked", "[guardrail][escape]") {
+  Json changes = guarded("1%", "3s");
+  changes["abort_when"].push_back({{"measure", "login.rate"}, {"below", "20/s"}});
+  changes["abort_when"].push_back({{"measure", "login.attempts"}, {"at_most", 20}});
+  changes["abort_when"].push_back({{"measure", "login.rate"}, {"above", "500/s"}, {"for", "4s"}});
+  changes["abort_when"].push_back({{"measure", "login.success_ratio"}, {"below", "90%"}});  // breached already
+  const Playbook playbook = made_playbook(changes);
+  Evidence evidence(playbook);
+  Rng rng(2);
+  phase(evidence, 0, "baseline");
+  add_load(evidence, "login", 0, 20, 100, [](double) { return Truth{0.5}; }, rng);
+  auto watches = watches_after(evidence, std::chrono::seconds(20));
+  REQUIRE(watches.size() == 2);
+  // The one on the success ratio, and the one on a rate that is too high.
+  CHECK(watches[0].longest(std::chrono::seconds(20)) == 12);
+  CHECK(watches[1].longest(std::chrono::seconds(20)) == 16);
+}
+
 TEST_CASE("a bound that was measured takes half of the false-abort probability", "[guardrail]") {
   Playbook playbook = made_playbook(guarded("50%", "3s"));
   const double fixed = GuardrailWatch(playbook.abort_when[0], std::chrono::seconds(20)).level();
