@@ -11,6 +11,7 @@ namespace capsize {
 namespace {
 
 constexpr double kOneMoreLook = 1.5;  // seconds after its limit that an answer about it may come
+constexpr double kLateLook = 0.5;     // seconds that a look may be late
 
 double from_of(const Window* window) { return window->value("from", 0.0); }
 double to_of(const Window* window) { return window->value("to", 0.0); }
@@ -82,6 +83,23 @@ double longest(const Expectation& expectation) {
   return out;
 }
 
+// The smallest bound that the playbook has for the time to detect the first fault by this probe.
+std::optional<double> detected_in_time(const Playbook& playbook, const std::string& probe) {
+  std::optional<double> out;
+  for (const Expectation& expectation : playbook.hypothesis) {
+    if (expectation.probe != probe || expectation.of != MeasureOf::since_fault || expectation.during_fault) continue;
+    for (const Bound& bound : expectation.bounds) out = std::min(out.value_or(bound.value), bound.value);
+  }
+  return out;
+}
+
+// For how long nobody need have looked to say that it did not fire. It lasts about as long as the fault does, so that in a longer stretch it may have
+// come and gone; and in one that is longer than it may take, it may have come in time.
+double longest_unseen(const Evidence& evidence, std::optional<std::size_t> fault, double moment, std::optional<double> in_time) {
+  const double in_place = evidence.undone_at(fault).value_or(evidence.last()) - moment;
+  return std::min(in_place, in_time.value_or(in_place)) + kLateLook;
+}
+
 Holds judge_time(const AlertTime& time, const Bound& bound) {
   const bool strictly = bound.comparison == Comparison::below;
   if (time.always) return Holds::no;
@@ -130,7 +148,10 @@ Finding hold_undisturbed(const Evidence& evidence, const Expectation& expectatio
 Holds worst(Holds a, Holds b) { return a == Holds::no || b == Holds::no ? Holds::no : a == Holds::unknown || b == Holds::unknown ? Holds::unknown : Holds::yes; }
 
 AlertTime time_of(const Evidence& evidence, const Expectation& expectation) {
-  return expectation.of == MeasureOf::since_fault ? time_to_detect(evidence, expectation.probe, expectation.during_fault) : time_to_clear(evidence, expectation.probe, expectation.during_fault);
+  if (expectation.of != MeasureOf::since_fault) return time_to_clear(evidence, expectation.probe, expectation.during_fault);
+  double in_time = longest(expectation);
+  for (const Bound& bound : expectation.bounds) in_time = std::min(in_time, bound.value);
+  return time_to_detect(evidence, expectation.probe, expectation.during_fault, in_time);
 }
 
 bool of_an_alert(const ProbeUse& use) {
@@ -142,12 +163,13 @@ bool of_an_alert(const ProbeUse& use) {
 
 }  // namespace
 
-AlertTime time_to_detect(const Evidence& evidence, const std::string& probe, std::optional<std::size_t> fault) {
+AlertTime time_to_detect(const Evidence& evidence, const std::string& probe, std::optional<std::size_t> fault, std::optional<double> in_time) {
   AlertTime out;
   out.moment = evidence.injected_at(fault);
   if (!out.moment) return out;
   const auto& windows = evidence.windows(probe);
   judge_silence(out, evidence, windows, fault);
+  const double unseen = longest_unseen(evidence, fault, *out.moment, in_time);
   for (const Window* window : windows) {
     if (to_of(window) <= *out.moment) continue;
     const AlertState state = alert_state(*window);
@@ -158,9 +180,11 @@ AlertTime time_to_detect(const Evidence& evidence, const std::string& probe, std
       break;
     }
     if (from_of(window) < *out.moment) continue;
-    out.watched = from_of(window) - *out.moment;
+    const double since_last = from_of(window) - *out.moment - out.watched;
+    out.watched += since_last;
     if (state == AlertState::unknown && out.gap.empty()) out.gap = why(window);
-    if (out.gap.empty()) out.not_before = out.watched;
+    if (out.gap.empty() && out.unseen == 0 && since_last > unseen) out.unseen = since_last;
+    if (out.gap.empty() && out.unseen == 0) out.not_before = out.watched;
     out.seen = is_silent(state) ? (state == AlertState::pending ? "it was pending" : "") : window->contains("gap") ? "" : why(window);
   }
   if (!out.seconds && !out.always) out.doubt.clear();  // that it did not fire needs no silence before
@@ -218,6 +242,7 @@ Finding hold_since(const Evidence& evidence, const Expectation& expectation, boo
   finding.evidence["not_before"] = time.not_before;
   if (time.seconds && !time.always) finding.evidence["value"] = *time.seconds;
   if (finding.holds == Holds::unknown && !time.gap.empty()) wanted += "; not every look had an answer: " + time.gap;
+  else if (finding.holds == Holds::unknown && time.unseen > 0) wanted += fmt::format("; nobody looked for {}, in which it may have fired and gone", seconds_text(time.unseen));
   const char* verdict = finding.holds == Holds::yes ? "as expected" : finding.holds == Holds::no ? "not as expected" : "it cannot be told";
   finding.because = fmt::format("{}; expected {}: {}", what_was_seen(time, subject_of(evidence, expectation.probe), expectation.of), wanted, verdict);
   return finding;
@@ -237,14 +262,14 @@ Json alerts_json(const Evidence& evidence) {
   Json out = Json::array();
   for (const auto& [name, use] : evidence.playbook().probes) {
     if (!of_an_alert(use)) continue;
-    const AlertTime detect = time_to_detect(evidence, name);
+    const AlertTime detect = time_to_detect(evidence, name, {}, detected_in_time(evidence.playbook(), name));
     if (!detect.moment) continue;
     const AlertTime clear = time_to_clear(evidence, name);
     const Subject subject = subject_of(evidence, name);
     const bool detected = detect.seconds && !detect.always;
     Json line = {{"probe", name}, {"alert", subject.alert}, {"server", subject.server}};
     line["silent_before"] = detect.silent_before ? Json(*detect.silent_before) : Json(nullptr);
-    line["detected"] = detect.always || (detect.doubt.empty() && (detected || (detect.gap.empty() && detect.watched > 0))) ? Json(detected) : Json(nullptr);
+    line["detected"] = detect.always || (detect.doubt.empty() && (detected || (detect.gap.empty() && detect.unseen == 0 && detect.watched > 0))) ? Json(detected) : Json(nullptr);
     line["time_to_detect"] = detected ? Json(*detect.seconds) : Json(nullptr);
     line["time_to_clear"] = detected && clear.seconds && clear.doubt.empty() ? Json(*clear.seconds) : Json(nullptr);
     line["because"] = what_was_seen(detect, subject, MeasureOf::since_fault);

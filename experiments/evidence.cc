@@ -137,8 +137,8 @@ void Evidence::add(const Json& event) {
     if (event.value("ok", false)) undone_at_ = event.value("t", 0.0);
   } else if (kind == "seal") {
     sealed_ = true;
-  } else if (kind == "opened") {
-    opened_ = true;
+  } else if (kind == "planned") {
+    opened_ = true;  // what a sealed run did is in its file only when all of it is
   } else if (kind == "window") {
     const std::string probe = event.value("probe", "");
     auto& owned = owned_[probe];

@@ -67,6 +67,18 @@ bool GuardrailWatch::clearly_well(const Measured& measured, double limit) const 
   return !beyond(bound, limit, is_lower_breach(bound) ? measured.low : measured.high);
 }
 
+// Of what is only looked at: whether it was beyond the limit when the stretch began.
+bool GuardrailWatch::was_so(const Evidence& evidence, double limit, Stretch stretch) const {
+  const std::string& probe = guardrail_.breach.probe;
+  const auto within = evidence.windows(probe, stretch);
+  if (!within.empty() && within.front()->value("to", 0.0) < stretch.from + kSlice - 1e-9) return true;  // its first second has a look, and was asked
+  const auto before = evidence.windows(probe, {0, stretch.from});
+  if (before.empty()) return false;
+  const double middle = (before.back()->value("from", 0.0) + before.back()->value("to", 0.0)) / 2;
+  const auto measured = evidence.measure(probe, guardrail_.breach.measure, {middle, std::min(middle + 1e-6, stretch.from)});
+  return measured && beyond(guardrail_.breach.bounds.front(), limit, measured->value);
+}
+
 std::optional<std::string> GuardrailWatch::look(const Evidence& evidence, Stretch fault) {
   const double until = evidence.complete_until(guardrail_.breach.probe);  // another probe that hangs does not blind it
   if (guardrail_.breach.bounds.empty()) return std::nullopt;
@@ -85,6 +97,7 @@ std::optional<std::string> GuardrailWatch::look(const Evidence& evidence, Stretc
     if (!measured && lasting_ > kSlice) continue;  // a slow probe: the whole has the answer
     if (!measured || clearly_well(*measured, *bound)) return std::nullopt;
   }
+  if (now && !now->interval && !was_so(evidence, *bound, {until - lasting_, until})) return std::nullopt;
   for (double length = lasting_; until - length >= fault.from - 1e-9; length *= 2) {
     const auto measured = evidence.measure(guardrail_.breach.probe, guardrail_.breach.measure, {until - length, until});
     if (!measured || !breached(*measured, *bound, level_)) continue;
@@ -97,6 +110,9 @@ std::optional<std::string> GuardrailWatch::look(const Evidence& evidence, Stretc
 std::vector<GuardrailWatch> watches_after(const Evidence& evidence, Duration lasting) {
   std::vector<GuardrailWatch> out;
   for (const Guardrail& guardrail : evidence.playbook().abort_when) {
+    const MeasureKind kind = kind_of(evidence.playbook(), guardrail.breach);
+    const bool of_load = kind == MeasureKind::rate || kind == MeasureKind::count;
+    if (of_load && std::any_of(guardrail.breach.bounds.begin(), guardrail.breach.bounds.end(), is_lower_breach)) continue;
     const double until = evidence.complete_until(guardrail.breach.probe);
     const double length = std::max(1.0, seconds(guardrail.lasting));
     if (evidence.hold(guardrail.breach, {until - length, until}, false).holds != Holds::yes) out.emplace_back(guardrail, lasting);

@@ -4,7 +4,8 @@
 // is not beyond the bound over this stretch" exactly (Clopper-Pearson; order statistics for quantiles), at the level kFalseAbort divided by
 // how many such looks the phase has room for. So by the union bound, over the whole phase and however the system changes in it, a stretch
 // in which the bound was met on the whole aborts the run with a probability of at most kFalseAbort. Counted measures (queues, counts) have
-// no chance in them, and are compared as they are, second by second. A bound relative to the baseline is in doubt itself: half of kFalseAbort
+// no chance in them, and are compared as they are, second by second; where the looks of a probe lie further apart, the one before the stretch
+// must be beyond it, too: a single look does not show that anything lasted. A bound relative to the baseline is in doubt itself: half of kFalseAbort
 // goes to the baseline's interval, half to the looks.
 #pragma once
 #include <optional>
@@ -34,6 +35,7 @@ class GuardrailWatch {
   std::optional<double> limit(const Evidence& evidence) const;
   bool breached(const Measured& measured, double limit, double each_side) const;
   bool clearly_well(const Measured& measured, double limit) const;
+  bool was_so(const Evidence& evidence, double limit, Stretch stretch) const;
 
   Guardrail guardrail_;
   double lasting_;        // seconds, at least 1
@@ -41,7 +43,8 @@ class GuardrailWatch {
   double looked_at_ = -1;  // where the last look ended
 };
 
-// For `lasting` from now on: of the guardrails those that the system, which is bad already, is not beyond anyway, by the estimate.
+// For `lasting` of less load from now on: of the guardrails those that the system, which is bad already, is not beyond anyway, by the estimate, and
+// that less load does not breach of itself, as a least rate.
 std::vector<GuardrailWatch> watches_after(const Evidence& evidence, Duration lasting);
 
 }  // namespace capsize

@@ -64,16 +64,26 @@ Diagnostics in_order(const Diagnostics& found) {
   return out;
 }
 
-// A command line is seen by every user of the machine.
+// The parameters that are a command, of whatever fault, target or probe has them.
+constexpr const char* kCommands[] = {"command", "restart"};
+
+// A command line is seen by every user of the machine; that of a fault is in its plan and its undo journal, too.
 void check_commands(const Playbook& playbook, const std::vector<std::string>& secrets, Diagnostics& diagnostics) {
   const auto check = [&](const std::string& pointer, const Json& words) {
     if (!mentions(words, secrets)) return;
     diagnostics.add_key(pointer, "a secret in a command line, where every user of the machine can read it", "let the command take it from a file or its environment");
   };
+  const auto check_params = [&](const std::string& pointer, const Json& params) {
+    for (const char* key : kCommands) check(pointer_join(pointer, key), params.value(key, Json()));
+  };
+  const auto check_faults = [&](const std::string& pointer, const std::vector<PlannedFault>& faults) {
+    for (std::size_t i = 0; i < faults.size(); ++i) check_params(pointer_join(pointer, i), faults[i].params);
+  };
   for (const auto& [name, via] : playbook.hosts) check(pointer_join("/hosts", name) + "/via", Json(via));
-  for (const auto& [name, probe] : playbook.probes) {
-    if (probe.probe == "exec") check(pointer_join("/probes", name) + "/command", probe.params.value("command", Json()));
-  }
+  for (const auto& [name, target] : playbook.targets) check_params(pointer_join("/targets", name), target.params);
+  for (const auto& [name, probe] : playbook.probes) check_params(pointer_join("/probes", name), probe.params);
+  check_faults("/faults", playbook.faults);
+  for (std::size_t i = 0; i < playbook.sealed.size(); ++i) check_faults(pointer_join("/sealed", i) + "/faults", playbook.sealed[i].faults);
 }
 
 }  // namespace

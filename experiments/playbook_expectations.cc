@@ -193,6 +193,18 @@ void PlaybookReader::check_recovery_time(const Expectation& expectation, const s
   }
 }
 
+// What fires and is gone between two looks is not seen (detection.cc). `in_place`: how long the fault is.
+void PlaybookReader::check_looks(const Expectation& expectation, const Bound& bound, Duration in_place, const std::string& pointer) {
+  const auto use = out_.probes.find(expectation.probe);
+  const auto type = probe_types_.find(expectation.probe);
+  if (use == out_.probes.end() || type == probe_types_.end() || type->second == nullptr) return;
+  const auto every = looks_every(use->second, *type->second);
+  const double often = expectation.of == MeasureOf::since_fault ? std::min(bound.value / 2, seconds(in_place)) : bound.value / 2;
+  if (!every || seconds(*every) <= often) return;
+  diagnostics_.warn(pointer, fmt::format("its probe looks every {}: whether it took {} may not be known afterwards", show(*every), printable(bound.written, 60)),
+                    fmt::format("let it look every {}, or oftener", show(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(often)))));
+}
+
 // How long something took since a fault, or since its end: at most so long, and there must be room to see it.
 void PlaybookReader::check_since(const ExpectationKeys& keys, const Expectation& expectation, const std::string& pointer) {
   if (!has_faults_) wrong(pointer + "/measure", {"there is no fault for it to count from: the playbook has no faults", "leave it out, or add a fault"});
@@ -212,6 +224,7 @@ void PlaybookReader::check_since(const ExpectationKeys& keys, const Expectation&
     if (bound.relative_to_baseline) wrong(place, {fmt::format("{} has no baseline", in_quotes(keys.measure)), "write a duration, as \"30s\""});
     else if (bound.comparison != Comparison::at_most && bound.comparison != Comparison::below) wrong(place, {"a least time for it to take", "write \"at_most\""});
     else if (bound.value > seconds(room)) diagnostics_.warn(place, fmt::format("the run ends {} after it begins to count: whether it took {} cannot be seen", show(room), printable(bound.written, 60)), "make timing.recovery longer");
+    else check_looks(expectation, bound, expectation.during_fault ? out_.faults[*expectation.during_fault].lasting : out_.fault_phase() - from, place);
   }
 }
 

@@ -25,6 +25,27 @@ void PlaybookReader::read_sealed(const Json& list) {
     out_.sealed.push_back(std::move(cause));
   }
   check_known_by();
+  check_ends();
+}
+
+// The fault phase lasts as long as the longest cause, whichever is chosen, and the recovery counts from its end: a cause that is over before would
+// have been gone for a while by then, and a slow recovery from it would pass for a quick one.
+void PlaybookReader::check_ends() {
+  std::optional<std::pair<std::size_t, Duration>> first;
+  for (std::size_t i = 0; i < out_.sealed.size(); ++i) {
+    const auto& faults = out_.sealed[i].faults;
+    const std::string pointer = pointer_join("/sealed", i) + "/faults";
+    const auto last = std::max_element(faults.begin(), faults.end(), [](const PlannedFault& a, const PlannedFault& b) { return a.at + a.lasting < b.at + b.lasting; });
+    const auto& told = diagnostics_.all();
+    const bool amiss = is_broken(pointer) || std::any_of(told.begin(), told.end(), [&](const Diagnostic& one) { return one.pointer.starts_with(pointer); });
+    if (last == faults.end() || amiss) continue;  // its times may not be what was meant
+    const Duration end = last->at + last->lasting;
+    if (!first) first = {i, end};
+    if (first->second == end) continue;
+    wrong(pointer_join(pointer, static_cast<std::size_t>(last - faults.begin())) + "/for",
+          {fmt::format("this cause ends {} after the start of the fault phase, and /sealed/{} after {}: whichever is chosen, recovery counts from the end of the longest", show(end), first->first, show(first->second)),
+           "let every cause end at the same time: change \"at\" or \"for\""});
+  }
 }
 
 // An answer that names two causes is no hypothesis: where a phrase of one is within a phrase of the other, no answer could be right.

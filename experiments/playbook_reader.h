@@ -39,6 +39,7 @@ class PlaybookReader {
   void read_sealed(const Json& list);
   void read_steps(const Json& list);
   void check_known_by();
+  void check_ends();
   void check_step_time(const RoomStep& step, const std::string& pointer);
 
   // playbook_expectations.cc
@@ -53,6 +54,7 @@ class PlaybookReader {
   void expect_refusals();
   void check_recovery_time(const Expectation& expectation, const std::string& pointer);
   void check_since(const ExpectationKeys& keys, const Expectation& expectation, const std::string& pointer);
+  void check_looks(const Expectation& expectation, const Bound& bound, Duration in_place, const std::string& pointer);
 
   bool is_broken(const std::string& pointer) const;
   void take(const Diagnostics& found);  // all but what is about broken values

@@ -103,6 +103,20 @@ Json hide_secrets_in(const Json& json, const std::vector<std::string>& secrets) 
   return out;
 }
 
+Json fit_to_record(Json fields, const std::vector<std::string>& secrets) {
+  // Names and words of ours, by which a record is read, whatever a secret may be; and hashes.
+  static const std::set<std::string> kOurs = {"run", "started", "wall", "version", "phase", "probe", "kind", "state", "what", "step", "question", "scores", "commitment", "opening"};
+  for (auto& [key, value] : fields.items()) {
+    if (!secrets.empty() && !kOurs.contains(key)) value = hide_secrets_in(value, secrets);
+  }
+  const auto window = fields.find("window");
+  if (window == fields.end() || !window->is_object()) return fields;
+  for (const char* words : {"gap", "because"}) {
+    if (window->contains(words) && (*window)[words].is_string()) (*window)[words] = printable((*window)[words].get<std::string>(), kMaxWords);
+  }
+  return fields;
+}
+
 bool is_written_out(const std::string& pointer) {
   if (pointer == "/playbook" || pointer == "/$schema") return true;
   const auto depth = std::count(pointer.begin(), pointer.end(), '/');

@@ -25,6 +25,12 @@ struct Filled {
 std::string hide_secrets(std::string text, const std::vector<std::string>& secrets);
 Json hide_secrets_in(const Json& json, const std::vector<std::string>& secrets);
 
+inline constexpr std::size_t kMaxWords = 600;  // bytes that a probe's window keeps of why it has no answer
+
+// An event's fields as a record may have them: no secret in any text of the world's or the playbook's, and the words of a window cut after that,
+// so that no piece of one stays.
+Json fit_to_record(Json fields, const std::vector<std::string>& secrets);
+
 // The keys that say what the rest means ("fault", "probe", "type", "playbook") are written out: nothing is filled in there.
 bool is_written_out(const std::string& pointer);
 

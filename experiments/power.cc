@@ -121,6 +121,13 @@ std::uint64_t samples_to_hold(bool wants_much, double limit) {
 
 std::uint64_t samples_to_bound(double quantile, double each_side) { return static_cast<std::uint64_t>(std::ceil(std::log(each_side) / std::log(quantile))); }
 
+std::optional<Duration> looks_every(const ProbeUse& use, const ProbeType& probe) {
+  const auto every = parameter(use, probe, "every");
+  if (!every || !every->is_string()) return std::nullopt;
+  const auto parsed = parse_duration(every->get<std::string>());
+  return std::holds_alternative<Duration>(parsed) ? std::optional(std::get<Duration>(parsed)) : std::nullopt;
+}
+
 std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType& probe, const Expectation& expectation) {
   const auto use = playbook.probes.find(expectation.probe);
   if (use == playbook.probes.end()) return std::nullopt;
@@ -183,6 +190,9 @@ std::optional<Mistake> guardrail_warning(const Playbook& playbook, const ProbeTy
   if (phase <= Duration::zero() || guardrail.breach.bounds.empty()) return std::nullopt;
   const Duration lasting = std::max<Duration>(guardrail.lasting, std::chrono::seconds(1));
   if (lasting > phase) return Mistake{fmt::format("it has to last for {}, and the faults are over after {}: it never stops the run", show(lasting), show(phase)), "make \"for\" shorter"};
+  const auto use = playbook.probes.find(guardrail.breach.probe);
+  const auto every = use == playbook.probes.end() ? std::nullopt : looks_every(use->second, probe);
+  if (every && *every > lasting) return Mistake{fmt::format("its probe looks every {}: it stops the run when two looks agree, which takes longer than {}", show(*every), show(lasting)), "let the probe look oftener (\"every\"), or make \"for\" longer"};
   const Bound& bound = guardrail.breach.bounds.front();
   const auto planned = planned_samples(playbook, probe, guardrail.breach);
   if (measure.kind != MeasureKind::ratio || bound.relative_to_baseline || !planned) return std::nullopt;

@@ -50,10 +50,13 @@ double fewest_planned(const Planned& planned, double from, double to, double len
 double most_planned(const Planned& planned, double from, double to, double length);
 std::optional<Planned> planned_samples(const Playbook& playbook, const ProbeType& probe, const Expectation& expectation);
 
+// From one look of a probe that looks now and then to the next; nothing for one that puts a load through.
+std::optional<Duration> looks_every(const ProbeUse& use, const ProbeType& probe);
+
 // "at 20/s for 30s a drop below 4.6 % cannot be told from none", where that is so coarse that a person should know.
 std::optional<Mistake> power_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Expectation& expectation, const Bound& bound);
 
-// Where a guardrail never stops the run, whatever happens.
+// Where a guardrail never stops the run, whatever happens, or later than it says.
 std::optional<Mistake> guardrail_warning(const Playbook& playbook, const ProbeType& probe, const MeasureInfo& measure, const Guardrail& guardrail);
 
 }  // namespace capsize

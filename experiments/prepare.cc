@@ -3,6 +3,7 @@
 
 #include <exception>
 
+#include "experiments/playbook_variables.h"
 #include "experiments/runner.h"
 #include "injector/base/error.h"
 #include "injector/base/settle.h"
@@ -218,11 +219,11 @@ Json plan_json(const Playbook& playbook, const PreparedRun& prepared) {
   Json out = {{"title", playbook.title}, {"faults", plans_json(playbook, playbook.faults, prepared.plans())}};
   for (std::size_t i = 0; i < playbook.sealed.size(); ++i) {
     const SealedCause& cause = playbook.sealed[i];
-    Json one = {{"name", cause.name}, {"cause", playbook.redact(cause.cause)}};
+    Json one = {{"name", cause.name}, {"cause", cause.cause}};
     one["faults"] = plans_json(playbook, cause.faults, prepared.sealed_plans().at(i));
     out["sealed"].push_back(std::move(one));
   }
-  return out;
+  return hide_secrets_in(out, playbook.secrets);
 }
 
 }  // namespace capsize

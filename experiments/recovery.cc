@@ -17,20 +17,28 @@ constexpr double kSlice = 1.0;   // seconds: the stretch in which a clear miss i
 constexpr double kBacklogFactor = 1.5;
 constexpr double kBacklogSlack = 10;
 
-std::optional<std::string> backlog_break(const Evidence& evidence, Stretch stretch) {
+struct Backlog {
+  std::string missed;  // that it is not back; empty: it is, as far as it was seen
+  std::string unseen;  // that nobody saw it, though the baseline had one
+};
+
+Backlog backlog_over(const Evidence& evidence, Stretch stretch) {
+  Backlog out;
   const auto baseline = evidence.span(Span::baseline);
-  if (!baseline) return std::nullopt;
+  if (!baseline) return out;
   for (const auto& [name, use] : evidence.playbook().probes) {
     const ProbeType* type = find_probe(use.probe);
     if (type == nullptr || find_measure(*type, kBacklogMeasure) == nullptr) continue;
     const auto before = evidence.measure(name, kBacklogMeasure, *baseline);
     const auto now = evidence.measure(name, kBacklogMeasure, stretch);
-    if (!before || !now) continue;
-    if (now->value > std::max(before->value * kBacklogFactor, before->value + kBacklogSlack)) {
-      return fmt::format("{}.{} was still {:.0f} (baseline {:.0f})", name, kBacklogMeasure, now->value, before->value);
+    if (!before) continue;
+    if (!now) {
+      out.unseen = fmt::format("whether {}.{} was back is not known: no look saw it", name, kBacklogMeasure);
+    } else if (now->value > std::max(before->value * kBacklogFactor, before->value + kBacklogSlack)) {
+      out.missed = fmt::format("{}.{} was still {:.0f} (baseline {:.0f})", name, kBacklogMeasure, now->value, before->value);
     }
   }
-  return std::nullopt;
+  return out;
 }
 
 // Why this slice breaks the steady state, if it does.
@@ -38,7 +46,8 @@ std::optional<std::string> slice_break(const Evidence& evidence, const std::vect
   for (const Expectation& expectation : steady) {
     if (evidence.clearly_missed(expectation, slice)) return evidence.hold(expectation, slice, false).because;
   }
-  return backlog_break(evidence, slice);
+  const Backlog backlog = backlog_over(evidence, slice);  // a second without a look is none
+  return backlog.missed.empty() ? std::nullopt : std::optional(backlog.missed);
 }
 
 bool enough_to_tell(const Evidence& evidence, const Expectation& expectation, Stretch stretch) {
@@ -63,6 +72,7 @@ Shortfall shortfall(const Evidence& evidence, const std::vector<Expectation>& st
     out.too_few = true;
     out.missed = whole.holds == Holds::yes ? fmt::format("{}, but too few samples to tell that from chance", whole.because) : whole.because;
   }
+  if (const Backlog backlog = backlog_over(evidence, stretch); !backlog.unseen.empty()) out = {backlog.unseen, true};
   return out;
 }
 

@@ -14,7 +14,7 @@ struct Recovery {
   bool recovered = false;
   double seconds = 0;       // from the verified undo (of find_settled: from `within.from`) to the first moment of the steady state that lasted
   double settled_at = 0;    // when `settle` of it had passed (seconds since the start of the run)
-  bool too_few = false;     // not recovered only because the samples cannot say so (kRecoveryResolution), or nobody looked for long enough
+  bool too_few = false;     // not recovered only because the samples cannot say so (kRecoveryResolution), or nobody looked for long enough, or at the backlog
   std::string because;      // what still breaks the steady state, or that it is back
 };
 

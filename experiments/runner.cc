@@ -9,6 +9,7 @@
 #include "experiments/detection.h"
 #include "experiments/guardrail.h"
 #include "experiments/load_escape.h"
+#include "experiments/playbook_variables.h"
 #include "experiments/recovery.h"
 #include "experiments/verdict.h"
 #include "injector/base/error.h"
@@ -75,7 +76,7 @@ class Runner {
   bool disturbed() const { return !options_.without_faults && !playbook_.faults.empty(); }
 
   void record(const std::string& event, Json fields) {
-    timeline_.add(event, std::move(fields));
+    timeline_.add(event, fit_to_record(std::move(fields), playbook_.secrets));
     evidence_.add(timeline_.events().back());
   }
 
@@ -106,7 +107,7 @@ class Runner {
 
   void open_seal() {
     const SealedCause& cause = playbook_.sealed.at(options_.seal->choice);
-    record("opened", {{"choice", options_.seal->choice}, {"name", cause.name}, {"cause", playbook_.redact(cause.cause)},
+    record("opened", {{"choice", options_.seal->choice}, {"name", cause.name}, {"cause", cause.cause},
                       {"commitment", options_.seal->commitment}, {"opening", options_.seal->opening}});
   }
 
@@ -132,7 +133,7 @@ class Runner {
       context.clock = world_.clock;
       context.rng = rng.stream(name);
       context.start = timeline_.start();
-      context.emit = [this, probe = name](Window window) { on_window(probe, std::move(window)); };
+      context.emit = [this, probe = name](Window window) { record("window", {{"probe", probe}, {"window", std::move(window)}}); };
       context.transport = world_.transport;
       context.documents = world_.documents;
       probes_.push_back(type->make(std::move(context)));
@@ -146,21 +147,14 @@ class Runner {
     }
   }
 
-  // What a probe says in words may repeat an address, with a secret in it.
-  void on_window(const std::string& probe, Window window) {
-    for (const char* words : {"gap", "because"})
-      if (window.contains(words) && window[words].is_string()) window[words] = playbook_.redact(window[words].get<std::string>());
-    record("window", {{"probe", probe}, {"window", std::move(window)}});
-  }
-
   // An error of ours or of the world: it stops the run; the undo goes on.
   void note_error(std::exception_ptr problem) {
     try {
       std::rethrow_exception(problem);
     } catch (const Error& error) {
-      stop_.request("error", playbook_.redact(error.what()));
+      stop_.request("error", error.what());
     } catch (const std::exception& error) {
-      stop_.request("error", playbook_.redact(fmt::format("unexpected: {}", error.what())));
+      stop_.request("error", fmt::format("unexpected: {}", error.what()));
     }
   }
 

@@ -338,7 +338,7 @@ Json judge(const Playbook& as_read, const std::vector<Json>& events) {
     for (const Finding& finding : all) out.push_back(to_json(finding));
     return out;
   };
-  Json verdict = {{"format", 1}, {"run", run.head.value("run", "")}, {"title", playbook.title}, {"outcome", to_string(decision.outcome)}};
+  Json verdict = {{"format", 1}, {"run", run.head.value("run", "")}, {"title", playbook.redact(playbook.title)}, {"outcome", to_string(decision.outcome)}};
   verdict["exit_code"] = exit_code(decision.outcome);
   verdict["because"] = decision.because;
   verdict["started"] = run.head.value("started", "");

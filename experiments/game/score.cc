@@ -141,10 +141,12 @@ Json game_score(const Playbook& playbook, const std::vector<Json>& events, const
 
 Json sealed_json(const std::vector<Json>& events) {
   Json out;
+  bool told = false;  // the name of the cause is in the file some moments before what was done: without that nothing is told
   for (const Json& event : events) {
     const std::string kind = event.value("event", "");
+    if (kind == "planned") told = true;
     if (kind == "seal") out = {{"commitment", event.value("commitment", "")}, {"causes", event.value("causes", 0)}};
-    if (kind != "opened" || !out.is_object()) continue;
+    if (kind != "opened" || !told || !out.is_object()) continue;
     for (const char* key : {"choice", "name", "cause", "opening"}) out[key] = event.contains(key) ? event[key] : Json();
     out["matches"] = commitment_of(event.value("opening", "")) == out["commitment"].get<std::string>();
   }

@@ -101,6 +101,7 @@ void add_success(Metrics& out, const Json& playbook, const std::vector<Json>& ev
   for (const ProbeWindows& probe : probe_windows(playbook, events)) {
     if (!probe.offers("success_ratio")) continue;
     for (const auto& [phase, span] : member(verdict, "phases").items()) {
+      if (phase == "escape") continue;  // no part of what is judged, and another load
       const auto measured = probe.measure("success_ratio", number_of(span, "from").value_or(0), number_of(span, "to").value_or(0));
       if (!measured) continue;
       if (!any) out.family("success_ratio", "Share of the probe's attempts that succeeded in a phase of the last run, 0 to 1.");

@@ -23,7 +23,7 @@ bool has_labels(const Json& found, const AlertLabels& wanted) {
 
 Json state(AlertState state, const std::string& because = "") {
   Json out = {{"state", to_string(state)}};
-  if (!because.empty()) out["because"] = printable(because, kMaxWhy);
+  if (!because.empty()) out["because"] = because;
   return out;
 }
 

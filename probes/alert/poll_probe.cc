@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "injector/base/diagnostics.h"
 #include "injector/base/error.h"
 #include "probes/load/wake.h"
 
@@ -62,7 +61,7 @@ std::string said(const Document& document) {
 }  // namespace
 
 Json read_document(const Document& document, const PollPlan& plan) {
-  const auto gap = [&](const std::string& why) { return Json{{"gap", fmt::format("{} at {}: {}", plan.named, show(plan.server.server), printable(why, kMaxWhy))}}; };
+  const auto gap = [&](const std::string& why) { return Json{{"gap", fmt::format("{} at {}: {}", plan.named, show(plan.server.server), why)}}; };
   if (!document.problem.empty()) return gap(document.problem);
   if (document.status < 200 || document.status > 299) return gap(fmt::format("it answered {}: {}", document.status, said(document)));
   const Json json = Json::parse(document.body, nullptr, false);

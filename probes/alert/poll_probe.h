@@ -12,9 +12,8 @@
 
 namespace capsize {
 
-inline constexpr std::size_t kMaxWhy = 300;  // bytes of somebody else's words in a gap
-
-// What an answer says, as members of a window; {"gap": why} where it says nothing. Pure.
+// What an answer says, as members of a window; {"gap": why} where it says nothing. Somebody else's words are whole in it: they may repeat a secret,
+// and a piece of one is no longer found. Who writes them down hides it first, and then cuts them. Pure.
 using AnswerReader = std::function<Json(const Json& answer)>;
 
 struct PollPlan {

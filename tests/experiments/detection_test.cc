@@ -158,6 +158,64 @@ TEST_CASE("the verdict has a line for each alert, expected or not", "[alert]") {
   CHECK(line("sssssssssp" "ff")["detected"] == nullptr);
 }
 
+TEST_CASE("an alert that nobody looked for while it should have fired is not known to have been silent", "[alert]") {
+  // The fault begins at 10 s; looks at these times of the run.
+  const auto judged = [](const Playbook& playbook, double undone, const std::vector<std::pair<double, char>>& looks) {
+    Evidence evidence(playbook);
+    phase(evidence, 0, "baseline");
+    bool injected = false, gone = false;
+    for (const auto& [at, look] : looks) {
+      if (at > 10 && !std::exchange(injected, true)) {
+        phase(evidence, 10, "fault");
+        evidence.add({{"t", 10.0}, {"event", "injected"}, {"fault", 0}});
+      }
+      if (at > undone && !std::exchange(gone, true)) {
+        evidence.add({{"t", undone}, {"event", "undo"}, {"fault", 0}, {"step", "f0.s0"}, {"state", "undone"}});
+        evidence.add({{"t", undone}, {"event", "undone"}, {"ok", true}});
+      }
+      evidence.add({{"t", at}, {"event", "window"}, {"probe", "alarm"}, {"window", window(look, at)}});
+    }
+    phase(evidence, looks.back().first + 1, "end");
+    return std::pair(hold_since(evidence, playbook.hypothesis.at(0), false), alerts_json(evidence).at(0)["detected"]);
+  };
+  struct Sparse {
+    const char* at_most;
+    double undone;
+    std::vector<std::pair<double, char>> looks;
+    Holds holds;
+    Json detected;
+    const char* because;
+  };
+  const std::vector<Sparse> rows = {
+      {"30s", 75, {{5, 's'}, {65, 's'}, {125, 's'}}, Holds::unknown, nullptr, "Skew was not seen firing within 115.00 s of the fault; expected at most 30s; nobody looked for 55.00 s, in which it may have fired and gone"},
+      {"30s", 75, {{5, 's'}, {25, 's'}, {45, 's'}, {65, 's'}}, Holds::no, false, "Skew did not fire within 55.00 s of the fault"},
+      {"30s", 75, {{5, 's'}, {25, 's'}, {38, 's'}, {75, 's'}}, Holds::unknown, nullptr, "nobody looked for 37.00 s"},  // it may have fired at 29 s
+      {"30s", 75, {{5, 's'}, {25, 's'}, {41, 's'}, {99, 's'}}, Holds::no, nullptr, "Skew was not seen firing within 89.00 s of the fault"},  // its time was over before
+      {"30s", 16, {{5, 's'}, {15, 's'}, {25, 's'}, {35, 's'}, {45, 's'}}, Holds::unknown, nullptr, "nobody looked for 10.00 s"},  // the fault was shorter than that
+      {"30s", 75, {{5, 's'}, {38, 'f'}}, Holds::yes, true, "Skew fired 28.00 s after the fault"},
+      {"30s", 75, {{5, 's'}, {65, 'f'}}, Holds::unknown, true, "Skew fired 55.00 s after the fault; expected at most 30s: it cannot be told"}};
+  for (const Sparse& row : rows) {
+    const auto [finding, detected] = judged(detects(row.at_most), row.undone, row.looks);
+    INFO(finding.because);
+    CHECK(finding.holds == row.holds);
+    CHECK(detected == row.detected);
+    CHECK(says(finding, row.because));
+  }
+  // Where nothing is expected of it, as long as the fault lasted is too long.
+  const Playbook watched = alert_playbook(Json::array({{{"measure", "alarm.firing"}, {"during", "baseline"}, {"at_most", 0}}}));
+  const auto detected = [&](double undone) {
+    Evidence evidence(watched);
+    for (const Json& event : std::vector<Json>{{{"t", 0.0}, {"event", "phase"}, {"phase", "baseline"}},
+                                               {{"t", 5.0}, {"event", "window"}, {"probe", "alarm"}, {"window", window('s', 5)}},
+                                               {{"t", 10.0}, {"event", "injected"}, {"fault", 0}},
+                                               {{"t", undone}, {"event", "undone"}, {"ok", true}},
+                                               {{"t", 65.0}, {"event", "window"}, {"probe", "alarm"}, {"window", window('s', 65)}}}) evidence.add(event);
+    return alerts_json(evidence).at(0)["detected"];
+  };
+  CHECK(detected(66) == false);
+  CHECK(detected(40) == nullptr);
+}
+
 TEST_CASE("a look that was begun before the fault proves nothing of it, and no look at all is not \"not detected\"", "[alert]") {
   const Playbook playbook = detects();
   const auto with_last_look = [&](const Json& last) {

@@ -79,6 +79,56 @@ TEST_CASE("a guardrail relative to a baseline too short to bound its p99 stops a
   CHECK_FALSE(stops(1));
 }
 
+TEST_CASE("a single look does not show that anything lasted: what is looked at has to be beyond the bound at the look before, too", "[guardrail]") {
+  Json changes = guarded("50%", "3s");
+  changes["probes"]["queue"] = {{"probe", "prometheus.query"}, {"prometheus", "http://p:9090"}, {"query", "queue"}};
+  changes["abort_when"] = Json::array({{{"measure", "queue.max"}, {"above", 100}, {"for", "3s"}}});
+  // Looks every so often, from the start of the run, each with this value; the fault phase is from 10 to 30 s. When the run was stopped.
+  const auto stopped = [&](const char* lasting, double every, const std::function<double(double t)>& value) -> std::optional<double> {
+    changes["abort_when"][0]["for"] = lasting;
+    const Playbook playbook = made_playbook(changes);
+    Evidence evidence(playbook);
+    GuardrailWatch watch(playbook.abort_when[0], std::chrono::seconds(20));
+    phase(evidence, 0, "baseline");
+    bool in_fault = false;
+    for (double at = 0.1; at < 30; at += every) {
+      if (at >= 10 && !std::exchange(in_fault, true)) phase(evidence, 10, "fault");
+      evidence.add({{"t", at + 0.005}, {"event", "window"}, {"probe", "queue"}, {"window", {{"from", at}, {"to", at + 0.005}, {"value", value(at)}}}});
+      if (in_fault && watch.look(evidence, *evidence.span(Span::fault))) return at;
+    }
+    return std::nullopt;
+  };
+  for (const char* lasting : {"1s", "3s", "5s"}) {
+    for (const double every : {5.0, 4.0, 7.0}) {
+      INFO(lasting << ", looked at every " << every << " s");
+      CHECK_FALSE(stopped(lasting, every, [&](double t) { return t > 16 && t <= 16 + every ? 500 : 5; }));  // one look
+      CHECK(stopped(lasting, every, [](double t) { return t > 12 ? 500 : 5; }));
+    }
+  }
+  CHECK(stopped("3s", 5, [](double t) { return t > 12 ? 500 : 5; }).value() == Approx(20.1));  // seen at 15.1 s, and at the next look
+  CHECK(stopped("3s", 0.5, [](double t) { return t > 14 ? 500 : 5; }).value() == Approx(17.1).margin(0.6));
+  CHECK_FALSE(stopped("3s", 2, [](double t) { return std::fmod(t, 4) < 2 ? 500 : 5; }));
+  CHECK_FALSE(stopped("3s", 5, [](double t) { return t > 9 && t < 12 ? 500 : 5; }));
+}
+
+TEST_CASE("where the load is lowered on purpose, a guardrail on a low rate or count is not asked", "[guardrail][escape]") {
+  Json changes = guarded("1%", "3s");
+  changes["abort_when"].push_back({{"measure", "login.rate"}, {"below", "20/s"}});
+  changes["abort_when"].push_back({{"measure", "login.attempts"}, {"at_most", 20}});
+  changes["abort_when"].push_back({{"measure", "login.rate"}, {"above", "500/s"}, {"for", "4s"}});
+  changes["abort_when"].push_back({{"measure", "login.success_ratio"}, {"below", "90%"}});  // breached already
+  const Playbook playbook = made_playbook(changes);
+  Evidence evidence(playbook);
+  Rng rng(2);
+  phase(evidence, 0, "baseline");
+  add_load(evidence, "login", 0, 20, 100, [](double) { return Truth{0.5}; }, rng);
+  auto watches = watches_after(evidence, std::chrono::seconds(20));
+  REQUIRE(watches.size() == 2);
+  // The one on the success ratio, and the one on a rate that is too high.
+  CHECK(watches[0].longest(std::chrono::seconds(20)) == 12);
+  CHECK(watches[1].longest(std::chrono::seconds(20)) == 16);
+}
+
 TEST_CASE("a bound that was measured takes half of the false-abort probability", "[guardrail]") {
   Playbook playbook = made_playbook(guarded("50%", "3s"));
   const double fixed = GuardrailWatch(playbook.abort_when[0], std::chrono::seconds(20)).level();

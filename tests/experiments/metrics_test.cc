@@ -1,5 +1,6 @@
 // The metrics file, read as the node exporter reads it.
 #include "experiments/report/metrics.h"
+#include "experiments/report/summary.h"
 
 #include <map>
 #include <regex>
@@ -80,6 +81,34 @@ TEST_CASE("what a run does not know is absent, and exactly one outcome is set", 
   CHECK(of(unrecovered_sample()).at("capsize_run_recovered{playbook=\"favourite\"}") == 0);
   CHECK(of(unrecovered_sample()).count("capsize_run_recovery_seconds{playbook=\"favourite\"}") == 0);
   CHECK(of(residue_sample()).at("capsize_run_residue{playbook=\"favourite\"}") == 1);
+}
+
+TEST_CASE("the logins of an escape test are in no number of the run", "[report][escape]") {
+  const Sample plain = unrecovered_sample();
+  Sample sample = escaped_sample();
+  sample.verdict["phases"]["escape"] = {{"from", 62.0}, {"to", 100.0}};
+  Json last;
+  for (const Json& event : sample.events) {
+    if (event["event"] == "window" && event["probe"] == "login") last = event;
+  }
+  for (const double at : {63.0, 64.0}) {  // half of the load, all of it failing
+    last["t"] = at;
+    last["window"]["from"] = at - 1;
+    last["window"]["to"] = at;
+    sample.events.insert(sample.events.end() - 1, last);
+  }
+  for (const auto& [key, value] : of(sample)) {
+    INFO(key << " " << value);
+    CHECK(key.find("phase=\"escape\"") == std::string::npos);
+  }
+  const auto failed = [](const Sample& one) {
+    for (const KeyNumber& number : summarize(one.playbook, one.events, one.verdict).key_numbers) {
+      if (number.label == "login attempts failed") return number.value + " " + number.note;
+    }
+    return std::string("none");
+  };
+  CHECK(failed(sample) == failed(plain));
+  CHECK(failed(sample) != "none");
 }
 
 TEST_CASE("a run without a verdict has its exit code and time, and no outcome", "[report]") {

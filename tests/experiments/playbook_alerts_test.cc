@@ -65,6 +65,18 @@ TEST_CASE("a time that the run has no room to see is a warning", "[playbook][ale
   CHECK(said_of({{"measure", "alarm.time_to_clear"}, {"at_most", "31s"}}) == Said{"/hypothesis/0/at_most: the run ends 30s after it begins to count: whether it took 31s cannot be seen"});
 }
 
+TEST_CASE("check warns of an alert that is asked for too seldom to tell whether it was in time", "[playbook][alert]") {
+  Json json = playbook();
+  json["faults"][0]["for"] = "20s";
+  json["probes"]["alarm"]["every"] = "15s";
+  CHECK(said(read(json)).empty());
+  json["faults"][0]["for"] = "10s";  // the alert may be gone with it
+  CHECK(said(read(json)) == Said{"/hypothesis/0/at_most: its probe looks every 15s: whether it took 30s may not be known afterwards"});
+  json["probes"]["alarm"]["every"] = "16s";
+  CHECK(said(read(json)) == Said{"/hypothesis/0/at_most: its probe looks every 16s: whether it took 30s may not be known afterwards",
+                                 "/hypothesis/1/at_most: its probe looks every 16s: whether it took 30s may not be known afterwards"});
+}
+
 TEST_CASE("such a time is known only at the end: no steady state, no guardrail, no playbook without faults", "[playbook][alert]") {
   Json gate = playbook();
   gate["steady_state"].push_back({{"measure", "alarm.time_to_detect"}, {"at_most", "3s"}});

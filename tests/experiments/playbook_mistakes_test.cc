@@ -1,4 +1,6 @@
 #include <catch2/catch.hpp>
+#include <algorithm>
+#include <set>
 
 #include "experiments/playbook.h"
 #include "tests/experiments/test_catalogs.h"
@@ -245,6 +247,41 @@ TEST_CASE("a secret in the command of a probe is refused", "[playbook][mistakes]
                          {"steady_state", {{{"measure", "own.success_ratio"}, {"at_least", "90%"}}}}};
   CHECK(said(read_playbook(playbook.dump(), options)) ==
         Said{"/probes/own/command: a secret in a command line, where every user of the machine can read it; let the command take it from a file or its environment"});
+}
+
+TEST_CASE("a secret in any command of a playbook is refused, and every parameter that is a list of words is known to be one or not", "[playbook][mistakes][secrets]") {
+  PlaybookOptions options;
+  options.secret = [](const std::string&) { return "correct horse"; };
+  Json playbook = Json::parse(R"({"playbook": 1, "title": "commands",
+    "hosts": {"edge": {"via": ["ssh", "${secret:PW}"]}},
+    "targets": {"box": {"type": "container", "name": "auth", "command": ["podman", "--password", "${secret:PW}"]}, "one": {"type": "process", "pid": "1", "host": "edge"},
+                "machine": {"type": "host"}},
+    "probes": {"own": {"probe": "exec", "command": ["check", "x${secret:PW}"]}},
+    "steady_state": [{"measure": "own.success_ratio", "at_least": "90%"}],
+    "faults": [{"fault": "process.restart", "target": "one", "restart": ["/usr/bin/auth", "--key=${secret:PW}"], "for": "5s"}],
+    "sealed": [{"name": "a", "cause": "A.", "known_by": ["a"], "faults": [{"fault": "process.pause", "target": "box", "for": "5s"}, {"fault": "process.kill", "target": "one", "restart": ["/a", "${secret:PW}"], "for": "5s"}]},
+               {"name": "b", "cause": "B.", "known_by": ["b"], "faults": [{"fault": "host.clock", "target": "machine", "command": ["/b", "${secret:PW}"], "ahead": "5m", "for": "5s"}]}]})");
+  const PlaybookResult result = read_playbook(playbook.dump(), options);
+  std::vector<std::string> refused;
+  for (const Diagnostic& one : result.diagnostics.all()) {
+    INFO(one.pointer << ": " << one.fact);
+    CHECK(one.fact == "a secret in a command line, where every user of the machine can read it");
+    refused.push_back(one.pointer);
+  }
+  std::sort(refused.begin(), refused.end());
+  CHECK(refused == Said{"/faults/0/restart", "/hosts/edge/via", "/probes/own/command", "/sealed/0/faults/1/restart", "/sealed/1/faults/0/command", "/targets/box/command"});
+
+  std::set<std::string> commands;
+  const auto classify = [&](std::string_view owner, const AnySpec& spec) {
+    static const std::set<std::string> kNoCommand = {"arguments"};
+    for (const FieldInfo& field : spec.fields()) {
+      if (field.type == "list of text" && !kNoCommand.contains(field.name)) commands.insert(std::string(owner) + " " + field.name);
+    }
+  };
+  for (const FaultType& type : fault_catalog()) classify(type.name, type.spec());
+  for (const TargetType& type : target_catalog()) classify(type.name, type.spec());
+  for (const ProbeType& type : probe_catalog()) classify(type.name, type.spec());
+  CHECK(commands == std::set<std::string>{"container command", "exec command", "host.clock command", "process.kill restart", "process.restart restart"});
 }
 
 TEST_CASE("slips of syntax do not hide what else is wrong", "[playbook][mistakes]") {

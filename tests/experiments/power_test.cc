@@ -128,3 +128,15 @@ TEST_CASE("a load with steps and ramps has in each span as many as are expected 
   REQUIRE(warning);
   CHECK(warning->fact == "at a mean 155/s for 20s there are 3100 samples, which cannot show at_least 99.9%, even if none is amiss");
 }
+
+TEST_CASE("check warns of a guardrail whose probe looks less often than it has to last", "[power]") {
+  const auto warned = [](const char* every) {
+    const Playbook playbook = test::made_playbook({{"probes", {{"shares", {{"every", every}}}}}, {"abort_when", Json::array({{{"measure", "shares.queue"}, {"above", 100}, {"for", "3s"}}})}});
+    const ProbeType& type = *find_probe("balancer.shares");
+    return guardrail_warning(playbook, type, *find_measure(type, "queue"), playbook.abort_when[0]);
+  };
+  CHECK(!warned("3s"));
+  const auto warning = warned("4s");
+  REQUIRE(warning);
+  CHECK(warning->fact == "its probe looks every 4s: it stops the run when two looks agree, which takes longer than 3s");
+}

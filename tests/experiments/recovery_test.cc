@@ -101,3 +101,35 @@ TEST_CASE("where nobody looked for long enough after the undo, that it did not c
   CHECK(watched(30, [](double) { return Truth{0}; }).too_few);         // there was time left to come back
   CHECK_FALSE(watched(48, [](double) { return Truth{0}; }).too_few);  // there was none
 }
+
+TEST_CASE("a backlog that no look saw after the undo is not back: that is not known", "[recovery]") {
+  const Playbook playbook = made_playbook({{"probes", {{"base", nullptr}, {"one", nullptr}}}, {"steady_state", Json::array({kSuccess})}});
+  // A backlog of 3 in the baseline; after the undo the balancer answers from `seen_from` on.
+  const auto recovery = [&](double seen_from, double until = 60, bool in_baseline = true) {
+    Evidence evidence(playbook);
+    Rng rng(1);
+    phase(evidence, 0, "baseline");
+    add_load(evidence, "login", 0, 10, 100, [](double) { return Truth{}; }, rng);
+    if (in_baseline) add_shares(evidence, 0, 10, [](double) { return std::vector<int>{5, 5, 5}; });
+    phase(evidence, 10, "fault");
+    phase(evidence, 20, "revert");
+    evidence.add({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
+    phase(evidence, 20, "recovery");
+    for (double at = 20; at < std::min(seen_from, until) - 1e-9; at += 0.5) {
+      evidence.add({{"t", at + 0.5}, {"event", "window"}, {"probe", "shares"}, {"window", {{"from", at}, {"to", at + 0.5}, {"gap", "no answer"}}}});
+    }
+    add_shares(evidence, std::min(seen_from, until), until, [](double) { return std::vector<int>{5, 5, 5}; });
+    add_load(evidence, "login", 20, until, 100, [](double) { return Truth{}; }, rng);
+    return find_recovery(evidence).value();
+  };
+  CHECK(recovery(20).seconds == 0);
+  CHECK(recovery(20).recovered);
+  const Recovery blind = recovery(60);
+  CHECK_FALSE(blind.recovered);
+  CHECK(blind.too_few);
+  CHECK(blind.because == "whether shares.backlog was back is not known: no look saw it");
+  const Recovery late = recovery(32);  // `settle` is 5 s: it takes a stretch with a look in it
+  CHECK(late.recovered);
+  CHECK(late.settled_at > 32);
+  CHECK(recovery(60, 60, false).recovered);  // nothing to compare it with
+}

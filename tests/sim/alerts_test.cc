@@ -155,3 +155,34 @@ TEST_CASE("a secret in the address of a monitoring server is not in the record, 
   CHECK(gaps > 0);
   CHECK(result.verdict.dump().find("s3cret") == std::string::npos);
 }
+
+TEST_CASE("no piece of a secret stays where a server's long words are cut", "[sim][alert][secrets]") {
+  const std::string secret = "correct-horse-battery-staple";
+  LoginWorld world("hardened");
+  int looks = 0;
+  world.documents = [&](const ProbeContext& context) {
+    return std::make_unique<ScriptedDocuments>(world.clock, context.start, [&](double) {
+      // The secret begins a few bytes later at each look: at some of them it lies across byte 300, and byte 600.
+      const std::string words = std::string(static_cast<std::size_t>(200 + 12 * looks++), 'x') + secret + " and more of it, and more, and more, and more, and more, and more";
+      if (looks % 2 == 0) return Document{"", 500, words};
+      const Json rule = {{"type", "alerting"}, {"name", "LoginsOnOneServer"}, {"health", "err"}, {"lastError", words}, {"alerts", Json::array()}};
+      return answered({{"status", "success"}, {"data", {{"groups", Json::array({{{"name", "logins"}, {"rules", Json::array({rule})}}})}}}});
+    });
+  };
+  Playbook playbook = world.playbook(file_text(std::filesystem::path(CAPSIZE_SOURCE_DIR) / "experiments/playbooks/favourite-server.json"), {{"prometheus", "http://127.0.0.1:9090"}});
+  playbook.secrets = {secret};
+  const auto result = world.run(playbook);
+  REQUIRE(looks > 36);
+  int hidden = 0;
+  for (const Json& event : result.events) {
+    if (event["event"] != "window" || event["probe"] != "alarm") continue;
+    for (const char* key : {"gap", "because"}) {
+      const std::string words = event["window"].value(key, "");
+      INFO(words);
+      CHECK(words.size() < 700);
+      CHECK(words.find("corr") == std::string::npos);
+      hidden += words.find("x***") != std::string::npos ? 1 : 0;
+    }
+  }
+  CHECK(hidden > 10);
+}

@@ -54,6 +54,42 @@ TEST_CASE("a sealed run whose end was never written is invalid, not held, and no
   CHECK(summarize(playbook.as_run, calm, judge(playbook, calm)).done[0] == "Nothing was injected: the playbook was run for 8 s, with 150 logins/s.");
 }
 
+// The seal is opened at the end of the run; the files are written again, playbook first, when it is over: in between the runner may be killed, or
+// the disk be full.
+TEST_CASE("a sealed run whose files name the cause but not what was done is invalid, whether its playbook was written again or not", "[sim][game]") {
+  LoginWorld world("hardened");
+  const Playbook playbook = world.shipped("game-day.json");
+  const Played played = play_sealed(world, playbook, 1, shipped_answers(playbook));
+  REQUIRE(played.seen.back()["event"] == "end");
+  const PlaybookResult written_again = read_playbook(played.opened.dump(), PlaybookOptions{});
+  REQUIRE(written_again.playbook);
+  REQUIRE(written_again.playbook->faults.size() == 1);
+  for (const Playbook& beside : {playbook, *written_again.playbook}) {
+    for (const auto& cut : {killed_before(played.seen, "end"), played.seen}) {
+      const Json verdict = judge(beside, cut);
+      INFO(verdict.dump(1));
+      CHECK(verdict["outcome"] == "invalid");
+      CHECK(verdict["because"] == "the run was sealed, and ended before it told what it had done");
+      CHECK(!verdict["sealed"].contains("name"));
+      CHECK(!verdict.contains("score"));
+      const Summary summary = summarize(beside.as_run, cut, verdict);
+      REQUIRE(!summary.done.empty());
+      CHECK(summary.done[0] == "What was injected was sealed, and the run ended before it was told; it was under 150 logins/s.");
+      CHECK(says(html_report(beside.as_run, cut, verdict), "What it stands for was never told"));
+    }
+  }
+  // The other order, had the timeline come first: it is judged as the run that it tells, by the test below.
+  CHECK(judge(*written_again.playbook, played.result.events)["outcome"] == played.result.verdict["outcome"]);
+  // A residue is in no file either: that not all was undone is.
+  auto left = played.seen;
+  for (Json& event : left) {
+    if (event["event"] == "undone") event["ok"] = false;
+  }
+  const Json residue = judge(playbook, left);
+  CHECK(residue["outcome"] == "invalid");
+  CHECK(!summarize(playbook.as_run, left, residue).undo_known);
+}
+
 TEST_CASE("a timeline that tells the choice is judged by it, though the playbook beside it was not written again", "[sim][game]") {
   LoginWorld world("as-it-was");
   const Playbook playbook = world.shipped("game-day.json");

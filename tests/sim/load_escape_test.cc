@@ -103,17 +103,26 @@ TEST_CASE("an escape test is stopped at once, and the verdict stays what it was"
   CHECK(result.events.back()["event"] == "end");
 }
 
-TEST_CASE("a guardrail that the storm does not breach stops the escape test, one that it does is not asked", "[sim][escape]") {
-  LoginWorld world("as-it-was");
-  const Json guardrails = {{"abort_when", {{{"measure", "login.success_ratio"}, {"below", "1%"}, {"for", "5s"}}, {{"measure", "login.attempts"}, {"below", 60}, {"for", "2s"}}}}};
+TEST_CASE("a guardrail that the storm does not breach stops the escape test, one that it does, or that less load does, is not asked", "[sim][escape]") {
   // At a tenth of the load and without a storm there are 41 attempts in 2 s; in the storm, three times as many.
-  const auto result = world.run(storm(world, {{"steps", {"50%", "10%"}}, {"hold", "60s"}}, guardrails));
+  const Json less = {{"measure", "login.attempts"}, {"below", 60}, {"for", "2s"}};
+  const Json storms = {{"measure", "login.success_ratio"}, {"below", "1%"}, {"for", "5s"}};
+  const Json worse = {{"measure", "login.refused"}, {"above", 0}, {"for", "2s"}};
+  LoginWorld world("as-it-was");
+  const auto freed = world.run(storm(world, {{"steps", {"50%", "10%"}}, {"hold", "60s"}}, {{"abort_when", {storms, less}}}));
+  INFO(freed.verdict.dump(1));
+  check_still_metastable(freed);
+  CHECK(events_of(freed, "stop").empty());
+  CHECK(freed.verdict["recovery"]["escape"]["escaped"] == true);
+  LoginWorld other("as-it-was");
+  other.at(55s, [&](StopSource&) { other.service_up = false; });
+  const auto result = other.run(storm(other, {{"steps", {"50%", "10%"}}, {"hold", "60s"}}, {{"abort_when", {storms, worse}}}));
   INFO(result.verdict.dump(1));
   check_still_metastable(result);
   const auto stops = events_of(result, "stop");
   REQUIRE(stops.size() == 1);
   CHECK(stops[0]["kind"] == "guardrail");
-  CHECK(stops[0]["because"].get<std::string>().find("login.attempts") != std::string::npos);
+  CHECK(stops[0]["because"].get<std::string>().find("login.refused") != std::string::npos);
   CHECK(result.verdict["recovery"]["escape"]["escaped"].is_null());
 }
 

@@ -149,6 +149,37 @@ TEST_CASE("the verdict names the whole seed, so that the run can be repeated", "
   CHECK(world.run(world.shipped("no-fault.json"), seed).verdict["seed"].get<std::uint64_t>() == seed);
 }
 
+TEST_CASE("a secret that is in the steps of a fault is in no event, nor in its verdict, nor in the plan that is printed", "[sim][secrets]") {
+  LoginWorld world("hardened");
+  Playbook playbook = world.shipped("favourite-server.json");
+  playbook.title = "as the operator said: hunter-twenty-two";
+  playbook.secrets = {world.variables().at("balancer_socket").get<std::string>(), "hunter-twenty-two", "operator", "injected"};
+  const auto result = world.run(playbook);
+  CHECK(result.verdict["outcome"] == "held");
+  const auto holds_secret = [&](const std::string& text) { return text.find(playbook.secrets[0]) != std::string::npos || text.find("hunter") != std::string::npos; };
+  bool planned = false;
+  for (const Json& event : result.events) {
+    INFO(event.dump());
+    CHECK(!holds_secret(event.dump()));
+    if (event["event"] != "planned") continue;
+    planned = true;
+    CHECK(event["steps"].dump().find("\"***\"") != std::string::npos);
+  }
+  CHECK(planned);
+  CHECK(!holds_secret(result.timeline));
+  CHECK(!holds_secret(result.verdict.dump()));
+  CHECK(result.verdict["title"] == "as the *** said: ***");
+  CHECK(plan_json(playbook, PreparedRun())["title"] == "as the *** said: ***");
+  // What a record is read by stays, whatever the secret is.
+  LoginWorld other("hardened");
+  Playbook again = other.shipped("favourite-server.json");
+  again.secrets = {"operator"};
+  other.at(9s, [](StopSource& stop) { stop.request("operator", "the operator"); });
+  const auto stopped = other.run(again);
+  CHECK(stopped.verdict["outcome"] == "aborted");
+  CHECK(stopped.verdict["because"] == "the ***");
+}
+
 TEST_CASE("a baseline that is not steady gets no fault", "[sim]") {
   LoginWorld world("as-it-was");
   world.service_up = false;

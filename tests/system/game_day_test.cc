@@ -27,7 +27,7 @@ constexpr const char* kPlaybook = R"({
   "steady_state": [{"measure": "login.success_ratio", "at_least": "90%"}],
   "sealed": [
     {"name": "frozen", "cause": "auth2 is stopped.", "known_by": ["auth2", "frozen"], "faults": [{"fault": "process.pause", "target": "server", "at": "1s", "for": "8s"}]},
-    {"name": "drained", "cause": "auth3 gets nothing.", "known_by": ["drained"], "faults": [{"fault": "balancer.drain", "target": "balancer", "servers": ["auth3"], "at": "1s", "for": "3s"}]}
+    {"name": "drained", "cause": "auth3 gets nothing.", "known_by": ["drained"], "faults": [{"fault": "balancer.drain", "target": "balancer", "servers": ["auth3"], "at": "1s", "for": "8s"}]}
   ],
   "steps": [
     {"ask": "What do you see?", "name": "seen", "during": "baseline", "within": "20s", "scores": "detected"},
@@ -147,6 +147,38 @@ TEST_CASE("a game day that gives itself away, or has nothing to hide, is refused
   CHECK(wrong.code == 65);
   CHECK(wrong.err.find("answers.json:1:21: /answers/0/to: the playbook has no question \"caus\"; did you mean \"cause\"?") != std::string::npos);
   CHECK(!std::filesystem::exists(folder / "state" / "runs"));
+}
+
+TEST_CASE("a sealed run whose timeline cannot be written again has told its playbook first, and is judged again as one that never told", "[game]") {
+  const TestFolder folder;
+  const SmallServer server([](const ServerRequest&) { return ServerReply{.status = 200, .body = R"({"token": "t"})"}; });
+  const Spawned one({"/bin/sleep", "120"}, folder / "one"), two({"/bin/sleep", "120"}, folder / "two");
+  Json playbook = {{"playbook", 1}, {"title", "a disk that is full"}, {"timing", {{"baseline", "2s"}, {"recovery", "15s"}, {"settle", "2s"}}}};
+  playbook["probes"]["login"] = {{"probe", "login.http"}, {"url", server.url("/login")}, {"rate", "100/s"}};
+  playbook["steady_state"] = Json::array({{{"measure", "login.success_ratio"}, {"at_least", "50%"}}});
+  playbook["sealed"] = Json::array();
+  for (const auto& [name, process] : {std::pair("first", &one), std::pair("second", &two)}) {
+    playbook["targets"][name] = {{"type", "process"}, {"pid", std::to_string(process->pid())}};
+    const Json fault = {{"fault", "process.pause"}, {"target", name}, {"for", "2s"}};
+    playbook["sealed"].push_back({{"name", name}, {"cause", "One stands still."}, {"known_by", {name}}, {"faults", Json::array({fault})}});
+  }
+  write_text(folder / "playbook.json", playbook.dump());
+  const auto out = folder / "out";
+  Spawned run({capsize_program(), "--state", (folder / "state").string(), "run", "--sealed", "--out", out.string(), (folder / "playbook.json").string()}, folder / "output");
+  REQUIRE(eventually([&] { return std::filesystem::exists(out / "timeline.jsonl"); }, std::chrono::seconds(30)));
+  std::filesystem::create_directory(out / "timeline.jsonl.new");  // where the told timeline would be written
+  run.wait();
+  INFO(run.out() << run.err());
+  const Json verdict = Json::parse(read_text(out / "verdict.json"));
+  CHECK(verdict["sealed"]["matches"] == true);
+  CHECK(verdict["problem"].get<std::string>().find("the timeline file lacks what was sealed") == 0);
+  CHECK(Json::parse(read_text(out / "playbook.json"))["faults"].size() == 1);
+  const std::string timeline = read_text(out / "timeline.jsonl");
+  CHECK(timeline.find("\"event\":\"opened\"") != std::string::npos);
+  CHECK(timeline.find("\"event\":\"planned\"") == std::string::npos);
+  const Ran judged = run_capsize({"judge", out.string()}, folder.path());
+  CHECK(judged.code == 4);
+  CHECK(judged.out.find("the run was sealed, and ended before it told what it had done") != std::string::npos);
 }
 
 TEST_CASE("a line typed at the terminal is an answer, and the run does not wait for another", "[game]") {
