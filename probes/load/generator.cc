@@ -4,6 +4,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cmath>
+#include <utility>
 
 #include "injector/base/error.h"
 
@@ -26,19 +27,24 @@ LoginAttempt LoadPlan::attempt(std::uint64_t login, TimePoint load_start) const 
   return out;
 }
 
+TimePoint next_window(TimePoint now, TimePoint origin) {
+  const Duration since = std::max(now - origin, Duration::zero());
+  return origin + (since + kWindowLength - Duration(1)) / kWindowLength * kWindowLength;
+}
+
 Generator::Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace, std::function<Duration()> cpu_used)
     : clock_(clock), pace_(pace == nullptr ? clock : *pace), plan_(std::move(plan)), transport_(transport), origin_(origin), emit_(std::move(emit)), cpu_(clock, std::move(cpu_used), kWindowLength / 2) {
   CAPSIZE_CHECK(plan_.max_in_flight > 0);
   CAPSIZE_CHECK(plan_.timeout > Duration::zero());
 }
 
-Task<> Generator::run() {
+Task<> Generator::run(std::optional<TimePoint> start) {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   const auto executor = co_await asio::this_coro::executor;
   wake_.emplace(executor);
   deadlines_.emplace(clock_, executor);
-  const Duration since = std::max(clock_.now() - origin_, Duration::zero());
-  start_ = origin_ + (since + kWindowLength - Duration(1)) / kWindowLength * kWindowLength;
+  start_ = start ? *start : next_window(clock_.now(), origin_);
+  next_ = plan_.worker;
   closed_up_to_ = start_;
   cpu_.now();
   for (;;) {
@@ -72,9 +78,10 @@ Task<> Generator::run() {
   emit_complete();
 }
 
-void Generator::stop() {
+void Generator::stop(TimePoint at) {
   if (stop_at_) return;
-  stop_at_ = clock_.now();
+  const bool any = next_ > plan_.worker;
+  stop_at_ = any ? std::max(at, start_ + plan_.schedule.due(next_ - plan_.workers) + Duration(1)) : at;
   if (wake_) wake_->notify();
 }
 
@@ -91,7 +98,7 @@ bool Generator::in_load(std::uint64_t login) const {
 }
 
 std::optional<std::uint64_t> Generator::take_due() {
-  for (;; ++next_) {
+  for (;; next_ += plan_.workers) {
     const TimePoint due = start_ + plan_.schedule.due(next_);
     const TimePoint now = clock_.now();
     if (at_end(due) || now < due) return std::nullopt;
@@ -100,7 +107,7 @@ std::optional<std::uint64_t> Generator::take_due() {
     LoadWindow& window = window_of(due).data;
     window.scheduled += 1;
     window.waited += in_flight_ >= plan_.max_in_flight ? 1 : 0;  // for whoever asks to be done with another
-    if (now < due + plan_.timeout) return next_++;
+    if (now < due + plan_.timeout) return std::exchange(next_, next_ + plan_.workers);
     record(plan_.attempt(next_, start_), plan_.schedule.user(next_), kNotSent, plan_.timeout, plan_.timeout);
   }
 }

@@ -40,6 +40,8 @@ struct LoadPlan {
   Duration timeout;             // of a login, from its due time
   std::uint64_t max_in_flight;  // logins under way at once; those beyond wait, and count as not sent when that costs them their time
   Retries retries = {};
+  std::uint64_t workers = 1;    // threads that share the logins: of N, each sends every Nth, and has its part of max_in_flight
+  std::uint64_t worker = 0;     // which of them
 
   LoginAttempt attempt(std::uint64_t login, TimePoint load_start) const;
 };
@@ -48,6 +50,9 @@ struct LoadPlan {
 // arrivals there are more by chance, hardly ever by six standard deviations.
 std::uint64_t enough_in_flight(Rate rate, Duration timeout, Arrivals arrivals = Arrivals::constant);
 
+// Where a load starts that is ready at `now`: windows begin at multiples of their length since `origin`.
+TimePoint next_window(TimePoint now, TimePoint origin);
+
 // Thread: all calls on the executor that run() runs on. The transport and what `emit` needs outlive run().
 class Generator {
  public:
@@ -55,10 +60,11 @@ class Generator {
   // that is another clock than the one that everything else is timed by. `cpu_used`: of the thread that runs it, where that can be known.
   Generator(Clock& clock, LoadPlan plan, LoginTransport& transport, TimePoint origin, std::function<void(LoadWindow)> emit, Clock* pace = nullptr, std::function<Duration()> cpu_used = {});
 
-  // Starts at the next multiple of kWindowLength since `origin`. Works until stop(), then waits for what is under way (at most the timeout).
+  // Starts at `start`, by default the next beginning of a window. Works until stop(), then waits for what is under way (at most the timeout).
   // Not cancellable. Throws only what is a bug: the service's failures are counted, and so are the tester's.
-  Task<> run();
-  void stop();  // logins due later than now are not part of the load
+  Task<> run(std::optional<TimePoint> start = std::nullopt);
+  void stop() { stop(clock_.now()); }
+  void stop(TimePoint at);  // logins due later are not part of the load, but for those that are under way
   // Above 0, at most 1: from now on, so much of the schedule is the load, spread evenly. The rest is skipped: it is not part of the load, and
   // nothing that is moves.
   void set_load(double share);

@@ -217,6 +217,28 @@ const std::vector<MeasureInfo>& load_measures() {
   return infos;
 }
 
+void merge(LoadWindow& into, const LoadWindow& window) {
+  into.to = std::max(into.to, window.to);
+  into.scheduled += window.scheduled;
+  into.ended += window.ended;
+  for (std::size_t bucket = 0; bucket < kBucketCount; ++bucket) {
+    into.counts[bucket] += window.counts[bucket];
+    into.wrong_password[bucket] += window.wrong_password[bucket];
+    into.attempts[bucket] += window.attempts[bucket];
+  }
+  into.latency.merge(window.latency);
+  into.latency_from_send.merge(window.latency_from_send);
+  into.send_late.merge(window.send_late);
+  for (const auto& [user, had_success] : window.users) {
+    bool& known = into.users[user];
+    known = known || had_success;
+  }
+  if (window.cpu) into.cpu = std::max(into.cpu.value_or(0), *window.cpu);  // the busiest thread is the one that may be late
+  into.lacked += window.lacked;
+  into.waited += window.waited;
+  if (into.problem.empty()) into.problem = window.problem;
+}
+
 std::vector<MeasureInfo> load_measures(const std::vector<std::string_view>& names) {
   std::vector<MeasureInfo> out;
   for (const MeasureInfo& info : load_measures()) {

@@ -57,6 +57,8 @@ struct LoadWindow {
 };
 
 Json to_json(const LoadWindow& window);
+// What two threads made of the same window, each of its own logins, is one.
+void merge(LoadWindow& into, const LoadWindow& window);
 
 // The measures of every probe that emits such windows; each probe offers those that make sense for it. Pure.
 const std::vector<MeasureInfo>& load_measures();

@@ -10,13 +10,13 @@ namespace {
 
 constexpr double kMostSpinning = 0.2;  // of a core
 
+}  // namespace
+
 int cores_of_this_process() {
   cpu_set_t cores;
   CPU_ZERO(&cores);
   return ::sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
 }
-
-}  // namespace
 
 Task<> SpinningClock::sleep_until(TimePoint when) {
   const auto executor = co_await asio::this_coro::executor;

@@ -19,6 +19,8 @@ class SpinningClock final : public Clock {
   Clock& clock_;
 };
 
+int cores_of_this_process();  // that it may run on
+
 // Spinning takes kSpinFor of a core for each login: worth it where there is a core to spare, and as long as it stays a fraction of that core.
 bool worth_spinning(double logins_per_second);
 

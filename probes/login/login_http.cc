@@ -162,7 +162,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
   plan.retries = retries_of(params, context);
   if (params.steps || params.expired_token) return make_flow_probe(std::move(context), plan, flow_of(params), params);
   const HttpLoginOptions options = options_of(params, plan);
-  return make_load_probe(std::move(context), plan, [options, shares](Clock& clock) { return with_controls(make_http_login_transport(clock, options), shares); });
+  return make_load_probe(std::move(context), plan, [options, shares](Clock& clock, std::uint64_t) { return with_controls(make_http_login_transport(clock, options), shares); });
 }
 
 }  // namespace

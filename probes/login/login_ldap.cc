@@ -178,7 +178,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
   check_binds(params, found);
   found.throw_if_any(context);
   const LoadPlan plan = load_plan_of(context, params, shares);
-  return make_load_probe(std::move(context), plan, [params, shares](Clock& clock) { return with_controls(std::make_unique<LdapTransport>(clock, params), shares); });
+  return make_load_probe(std::move(context), plan, [params, shares](Clock& clock, std::uint64_t) { return with_controls(std::make_unique<LdapTransport>(clock, params), shares); });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "injector/base/error.h"
+#include "injector/base/scattered.h"
 
 namespace capsize {
 namespace {
@@ -45,15 +46,17 @@ void check_names(const Flow& flow, const LoginLoadParams& params, Contradictions
 
 LoadPlan load_plan_of(const ProbeContext& context, const LoginLoadParams& params, const ControlShares& shares) {
   const std::uint64_t enough = std::min<std::uint64_t>(enough_in_flight(Rate{params.rate.most()}, params.timeout, params.arrivals), kMostInFlight);
-  return {Schedule(params.rate, params.user ? 1 : params.users, shares.all(), context.rng.stream("schedule"), params.arrivals),
-          Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough)};
+  LoadPlan out{Schedule(params.rate, params.user ? 1 : params.users, shares.all(), context.rng.stream("schedule"), params.arrivals),
+               Credentials{params.user_prefix, params.password_prefix, params.user, params.password}, params.timeout, params.max_in_flight.value_or(enough)};
+  out.workers = params.workers ? *params.workers : workers_for(params.rate.most());
+  return out;
 }
 
 PoolOptions pool_of(const LoginHttpParams& params, const LoadPlan& plan) {
   PoolOptions out;
   out.keep_alive = params.connections == Connections::keep_alive;
-  out.max_connections = params.pool.value_or(plan.max_in_flight);
-  out.warm = static_cast<std::size_t>(std::ceil(params.rate.most() * seconds(kWarmFor)));
+  out.max_connections = (params.pool.value_or(plan.max_in_flight) + plan.workers - 1) / plan.workers;  // each worker has a pool of its own
+  out.warm = static_cast<std::size_t>(std::ceil(params.rate.most() * seconds(kWarmFor) / static_cast<double>(plan.workers)));
   out.connect_timeout = params.timeout;
   return out;
 }
@@ -70,8 +73,10 @@ std::unique_ptr<Probe> make_flow_probe(ProbeContext context, const LoadPlan& pla
   const ControlShares shares = shares_of(params);
   const PoolOptions pool = pool_of(params, plan);
   const TlsOptions tls = tls_of(params);
-  return make_load_probe(std::move(context), plan, [flow, shares, pool, tls](Clock& clock) {
-    return with_controls(make_flow_transport(flow, make_pooled_wire(clock, origins_of(flow), pool, tls)), shares);
+  return make_load_probe(std::move(context), plan, [flow, shares, pool, tls](Clock& clock, std::uint64_t worker) {
+    Flow own = flow;
+    own.seed = scattered(flow.seed, worker);  // what is drawn by chance is not drawn twice
+    return with_controls(make_flow_transport(own, make_pooled_wire(clock, origins_of(flow), pool, tls)), shares);
   });
 }
 

@@ -19,6 +19,7 @@ struct EnumWords<Connections> {
 };
 
 inline constexpr Count kMostInFlight = 60'000;
+inline constexpr Count kMostWorkers = 64;
 inline constexpr const char* kRateDoc =
     "logins per second, sent when they are due however slow the answers are; or steps, as [{\"at\": \"0s\", \"to\": \"20/s\"}, {\"at\": \"30s\", \"to\": \"200/s\", \"over\": \"10s\"}]";
 inline constexpr const char* kArrivalsDoc = "\"constant\": as evenly spaced as the rate has it; \"poisson\": each whenever the others come, as people do";
@@ -35,6 +36,7 @@ struct LoginLoadParams {
   Share wrong_password_share;
   Share unknown_user_share;
   std::optional<Count> max_in_flight;
+  std::optional<Count> workers;
 };
 
 // Of the probes over HTTP whose logins can end with an expired token.
@@ -69,7 +71,10 @@ Spec<P>& add_load_params(Spec<P>& spec) {
       .optional("wrong_password_share", of<P>(&LoginLoadParams::wrong_password_share), "share of the logins sent with a wrong password, which must be refused (mind account lockout)")
       .optional("unknown_user_share", of<P>(&LoginLoadParams::unknown_user_share), "share of the logins sent for a user that nobody is, which must be refused")
       .optional("max_in_flight", of<P>(&LoginLoadParams::max_in_flight),
-                "most logins under way at once; default: rate x timeout and a tenth, so that none waits. Those beyond wait and may end as not_sent", if_given(between(1, kMostInFlight)));
+                "most logins under way at once; default: rate x timeout and a tenth, so that none waits. Those beyond wait and may end as not_sent", if_given(between(1, kMostInFlight)))
+      .optional("workers", of<P>(&LoginLoadParams::workers),
+                "threads that send, each its share of the logins, of max_in_flight and of the pool; default: one for each 20,000 logins a second, as far as there are cores",
+                if_given(between(1, kMostWorkers)));
 }
 
 template <class P>

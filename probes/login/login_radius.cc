@@ -126,7 +126,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
   check_packets(params, found);
   found.throw_if_any(context);
   const LoadPlan plan = load_plan_of(context, params, shares);
-  return make_load_probe(std::move(context), plan, [params, shares](Clock&) { return with_controls(std::make_unique<RadiusTransport>(params), shares); });
+  return make_load_probe(std::move(context), plan, [params, shares](Clock&, std::uint64_t) { return with_controls(std::make_unique<RadiusTransport>(params), shares); });
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ class ExecTransport final : public LoginTransport {
 std::unique_ptr<Probe> make(ProbeContext context) {
   const ExecParams params = exec_spec().parse_or_throw(context.params);
   const LoadPlan plan{Schedule(params.rate, 1, Share{}, context.rng.stream("schedule")), Credentials{}, params.timeout, enough_in_flight(params.rate, params.timeout)};
-  return make_load_probe(std::move(context), plan, [command = params.command](Clock&) { return std::make_unique<ExecTransport>(command); });
+  return make_load_probe(std::move(context), plan, [command = params.command](Clock&, std::uint64_t) { return std::make_unique<ExecTransport>(command); });
 }
 
 const std::vector<MeasureInfo>& measures() {

@@ -64,7 +64,7 @@ class GetTransport final : public LoginTransport {
 std::unique_ptr<Probe> make(ProbeContext context) {
   const GetParams params = get_spec().parse_or_throw(context.params);
   const LoadPlan plan{Schedule(params.rate, 1, Share{}, context.rng.stream("schedule")), Credentials{}, params.timeout, enough_in_flight(params.rate, params.timeout)};
-  return make_load_probe(std::move(context), plan, [params](Clock& clock) { return std::make_unique<GetTransport>(clock, params); });
+  return make_load_probe(std::move(context), plan, [params](Clock& clock, std::uint64_t) { return std::make_unique<GetTransport>(clock, params); });
 }
 
 const std::vector<MeasureInfo>& measures() {

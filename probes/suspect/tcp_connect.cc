@@ -49,7 +49,7 @@ class ConnectTransport final : public LoginTransport {
 std::unique_ptr<Probe> make(ProbeContext context) {
   const ConnectParams params = connect_spec().parse_or_throw(context.params);
   const LoadPlan plan{Schedule(params.rate, 1, Share{}, context.rng.stream("schedule")), Credentials{}, params.timeout, enough_in_flight(params.rate, params.timeout)};
-  return make_load_probe(std::move(context), plan, [address = params.address](Clock&) { return std::make_unique<ConnectTransport>(address); });
+  return make_load_probe(std::move(context), plan, [address = params.address](Clock&, std::uint64_t) { return std::make_unique<ConnectTransport>(address); });
 }
 
 const std::vector<MeasureInfo>& measures() {
