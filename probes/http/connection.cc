@@ -6,12 +6,22 @@
 #include <boost/asio/ssl/context.hpp>
 
 #include "injector/base/error.h"
+#include "probes/http/tls_sessions.h"
 
 namespace capsize {
 namespace {
 
 namespace ssl = asio::ssl;
 using tcp = asio::ip::tcp;
+
+void present_certificate(ssl::context& context, const TlsOptions& options) {
+  boost::system::error_code error;
+  context.use_certificate_chain_file(options.client_cert, error);
+  if (error) throw Error(ErrorKind::unavailable, fmt::format("the client certificate {} cannot be used: {}", options.client_cert, error.message()), "give a PEM file: the certificate, then its chain");
+  const std::string& key = options.client_key.empty() ? options.client_cert : options.client_key;
+  context.use_private_key_file(key, ssl::context::pem, error);
+  if (error) throw Error(ErrorKind::unavailable, fmt::format("the key {} of the client certificate cannot be used: {}", key, error.message()), "give the PEM file of its key, without a passphrase");
+}
 
 std::shared_ptr<ssl::context> tls_context(const TlsOptions& options) {
   const auto context = std::make_shared<ssl::context>(ssl::context::tls_client);
@@ -24,6 +34,8 @@ std::shared_ptr<ssl::context> tls_context(const TlsOptions& options) {
   }
   if (error) throw Error(ErrorKind::unavailable, fmt::format("the CA file {} cannot be used: {}", options.ca_file, error.message()), "give a file of PEM certificates");
   context->set_verify_mode(options.verify ? ssl::verify_peer : ssl::verify_none);
+  ::SSL_CTX_set_session_cache_mode(context->native_handle(), SSL_SESS_CACHE_OFF);
+  if (!options.client_cert.empty()) present_certificate(*context, options);
   return context;
 }
 
@@ -44,6 +56,7 @@ Task<std::shared_ptr<const Origin>> resolve_origin(Url url, TlsOptions options) 
   const auto origin = std::make_shared<Origin>();
   origin->url = url;
   if (url.tls) origin->tls = tls_context(options);
+  if (url.tls && options.resume) origin->sessions = std::make_shared<TlsSessions>(*origin->tls->native_handle());
   tcp::resolver resolver(executor);
   boost::system::error_code error;
   const std::string port = std::to_string(url.address.port);
@@ -69,7 +82,7 @@ Task<ConnectResult> connect_plain(Readiness& readiness, std::shared_ptr<const Or
 Task<ConnectResult> secure(Socket& socket, std::shared_ptr<const Origin> origin) {
   ConnectResult result;
   result.in_tls = true;
-  result.error = co_await socket.shake_hands(*origin->tls->native_handle(), origin->url.address.host);
+  result.error = co_await socket.shake_hands(*origin->tls->native_handle(), origin->url.address.host, origin->sessions ? origin->sessions->last() : nullptr);
   throw_if_cancelled(result.error);
   co_return result;
 }

@@ -24,17 +24,23 @@ using HttpRequest = boost::beast::http::request<boost::beast::http::string_body>
 
 struct TlsOptions {
   bool verify = true;
-  std::string ca_file;  // PEM; empty: the system's
+  std::string ca_file;      // PEM; empty: the system's
+  std::string client_cert;  // PEM, with the chain; empty: the client has none
+  std::string client_key;   // PEM; empty: it is in client_cert
+  bool resume = false;      // begin with the session of the connection before, where the server gave one
 };
+
+class TlsSessions;
 
 // Where to connect: resolved once, so that the name server is not part of what is measured.
 struct Origin {
   Url url;
   std::vector<asio::ip::tcp::endpoint> endpoints;
   std::shared_ptr<asio::ssl::context> tls;  // null: plain
+  std::shared_ptr<TlsSessions> sessions;    // null: each handshake is a full one
   std::size_t max_body = kMaxBodyBytes;     // of an answer; a larger one is an error
 };
-// Throws Error when the name does not resolve or the CA file cannot be read.
+// Throws Error when the name does not resolve or a file cannot be used.
 Task<std::shared_ptr<const Origin>> resolve_origin(Url url, TlsOptions options);
 
 struct ConnectResult {

@@ -53,7 +53,7 @@ Task<error_code> Socket::connect(asio::ip::tcp::endpoint to) {
   co_return error_code(problem, boost::system::system_category());
 }
 
-Task<error_code> Socket::shake_hands(ssl_ctx_st& context, const std::string& host) {
+Task<error_code> Socket::shake_hands(ssl_ctx_st& context, const std::string& host, ssl_session_st* session) {
   tls_.reset(::SSL_new(&context));
   error_code error(ENOMEM, boost::system::system_category());
   if (!tls_ || ::SSL_set_fd(tls_.get(), fd_.get()) != 1) co_return error;
@@ -63,6 +63,7 @@ Task<error_code> Socket::shake_hands(ssl_ctx_st& context, const std::string& hos
     ::SSL_set_tlsext_host_name(tls_.get(), host.c_str());
     ::SSL_set1_host(tls_.get(), host.c_str());
   }
+  if (session != nullptr) ::SSL_set_session(tls_.get(), session);
   ready_.readable = ready_.writable = true;
   for (;;) {
     ::ERR_clear_error();

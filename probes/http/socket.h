@@ -12,6 +12,7 @@
 
 struct ssl_st;
 struct ssl_ctx_st;
+struct ssl_session_st;
 
 namespace capsize {
 
@@ -23,7 +24,8 @@ class Socket {
 
   Task<boost::system::error_code> connect(asio::ip::tcp::endpoint to);
   // After connect(). `host`: what the certificate must be for, where `context` verifies; a name is also told to the server (SNI).
-  Task<boost::system::error_code> shake_hands(ssl_ctx_st& context, const std::string& host);
+  // `session`: of an earlier connection, to be resumed; null: a full handshake.
+  Task<boost::system::error_code> shake_hands(ssl_ctx_st& context, const std::string& host, ssl_session_st* session);
 
   // One try, without a wait: false where it would block; then wait until there is something new, and try again. What was written is taken off
   // `bytes`.

@@ -40,6 +40,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
   const Flow flow = flow_of(params);
   Contradictions found;
   check_login(params, shares_of(params), found);
+  check_tls(params, found);
   check_names(flow, params, found);
   found.throw_if_any(context);
   const LoadPlan plan = load_plan_of(context, params, shares_of(params));

@@ -141,6 +141,7 @@ void check_expired_token(const LoginParams& params, Contradictions& found) {
 Contradictions contradictions_in(const ProbeContext& context, const LoginParams& params) {
   Contradictions out;
   check_login(params, shares_of(params), out);
+  check_tls(params, out);
   std::string replaced;
   for (const char* other : {"session_url", "body", "user_field", "password_field", "token"}) {
     if (params.steps && context.params.contains(other)) replaced += (replaced.empty() ? "\"" : ", \"") + std::string(other) + "\"";

@@ -149,6 +149,7 @@ std::unique_ptr<Probe> make(ProbeContext context) {
   const Flow flow = flow_of(params);
   Contradictions found;
   check_login(params, shares_of(params), found);
+  check_tls(params, found);
   check_expired_token_share(params, found);
   check_client(params, found);
   check_names(flow, params, found);

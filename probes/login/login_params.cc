@@ -31,6 +31,10 @@ void check_login(const LoginLoadParams& params, const ControlShares& shares, Con
   found.add("would make more than all of its logins ones that must be refused", "let wrong_password_share, unknown_user_share and expired_token_share add up to 100 % at most");
 }
 
+void check_tls(const LoginHttpParams& params, Contradictions& found) {
+  if (params.client_key && !params.client_cert) found.add("has the key of a client certificate without the certificate", "give \"client_cert\", too");
+}
+
 void check_expired_token_share(const LoginHttpParams& params, Contradictions& found) {
   if ((params.expired_token_share.value > 0) == params.expired_token.has_value()) return;
   found.add("has an expired token or a share of its uses, not both", "give both \"expired_token\" and \"expired_token_share\", or neither");
@@ -65,6 +69,9 @@ TlsOptions tls_of(const LoginHttpParams& params) {
   TlsOptions out;
   out.verify = params.verify;
   out.ca_file = params.ca_file.value_or("");
+  out.client_cert = params.client_cert.value_or("");
+  out.client_key = params.client_key.value_or("");
+  out.resume = params.tls_resumption == TlsResumption::always;
   return out;
 }
 

@@ -18,6 +18,12 @@ struct EnumWords<Connections> {
   static constexpr std::array<std::pair<Connections, std::string_view>, 2> words = {{{Connections::keep_alive, "keep-alive"}, {Connections::fresh, "new"}}};
 };
 
+enum class TlsResumption { never, always };
+template <>
+struct EnumWords<TlsResumption> {
+  static constexpr std::array<std::pair<TlsResumption, std::string_view>, 2> words = {{{TlsResumption::never, "never"}, {TlsResumption::always, "always"}}};
+};
+
 inline constexpr Count kMostInFlight = 60'000;
 inline constexpr Count kMostWorkers = 64;
 inline constexpr const char* kRateDoc =
@@ -47,6 +53,9 @@ struct LoginHttpParams : LoginLoadParams {
   std::optional<Count> pool;
   bool verify = true;
   std::optional<std::string> ca_file;
+  std::optional<std::string> client_cert;
+  std::optional<std::string> client_key;
+  TlsResumption tls_resumption = TlsResumption::never;
 };
 
 namespace login_params_detail {
@@ -92,7 +101,11 @@ Spec<P>& add_connection_params(Spec<P>& spec) {
       .optional("pool", of<P>(&LoginHttpParams::pool),
                 "most connections of the pool; default: enough for all logins under way. A smaller pool protects the service from the load", if_given(between(1, kMostInFlight)))
       .optional("verify", of<P>(&LoginHttpParams::verify), "whether an https server must prove who it is")
-      .optional("ca_file", of<P>(&LoginHttpParams::ca_file), "PEM file of the authorities to trust instead of the system's");
+      .optional("ca_file", of<P>(&LoginHttpParams::ca_file), "PEM file of the authorities to trust instead of the system's")
+      .optional("client_cert", of<P>(&LoginHttpParams::client_cert), "PEM file of a certificate, and its chain, that the client shows a server that asks for one")
+      .optional("client_key", of<P>(&LoginHttpParams::client_key), "PEM file of its key; default: it is in client_cert")
+      .optional("tls_resumption", of<P>(&LoginHttpParams::tls_resumption),
+                "\"never\": each new connection makes a full TLS handshake, as a person does who comes for the first time; \"always\": it resumes the session of the one before, which costs the server much less");
 }
 
 ControlShares shares_of(const LoginLoadParams& params);
@@ -110,6 +123,7 @@ class Contradictions {
 };
 
 void check_login(const LoginLoadParams& params, const ControlShares& shares, Contradictions& found);
+void check_tls(const LoginHttpParams& params, Contradictions& found);
 void check_expired_token_share(const LoginHttpParams& params, Contradictions& found);
 void check_names(const Flow& flow, const LoginLoadParams& params, Contradictions& found);
 

@@ -33,7 +33,9 @@ class GetTransport final : public LoginTransport {
 
   Task<> open() override {
     const auto executor = co_await asio::this_coro::executor;
-    const TlsOptions tls{params_.verify, params_.ca_file.value_or("")};
+    TlsOptions tls;
+    tls.verify = params_.verify;
+    tls.ca_file = params_.ca_file.value_or("");
     const auto origin = co_await resolve_origin(params_.url, tls);
     PoolOptions options;
     options.keep_alive = false;
