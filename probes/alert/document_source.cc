@@ -42,7 +42,10 @@ class HttpSource final : public DocumentSource {
  private:
   void begin_to_resolve(const asio::any_io_executor& executor) {
     resolving_ = std::make_shared<Resolving>(executor);
-    auto work = resolve_(options_.server, TlsOptions{options_.verify, options_.ca_file.value_or("")});
+    TlsOptions tls;
+    tls.verify = options_.verify;
+    tls.ca_file = options_.ca_file.value_or("");
+    auto work = resolve_(options_.server, tls);
     asio::co_spawn(executor, std::move(work), [state = resolving_](std::exception_ptr error, std::shared_ptr<const Origin> origin) {
       state->error = error;
       state->origin = std::move(origin);
