@@ -224,7 +224,7 @@ void PlaybookReader::check_since(const ExpectationKeys& keys, const Expectation&
     if (bound.relative_to_baseline) wrong(place, {fmt::format("{} has no baseline", in_quotes(keys.measure)), "write a duration, as \"30s\""});
     else if (bound.comparison != Comparison::at_most && bound.comparison != Comparison::below) wrong(place, {"a least time for it to take", "write \"at_most\""});
     else if (bound.value > seconds(room)) diagnostics_.warn(place, fmt::format("the run ends {} after it begins to count: whether it took {} cannot be seen", show(room), printable(bound.written, 60)), "make timing.recovery longer");
-    else check_looks(expectation, bound, expectation.during_fault ? out_.faults[*expectation.during_fault].lasting : out_.fault_phase() - from, place);
+    else if (has_faults_) check_looks(expectation, bound, expectation.during_fault ? out_.faults[*expectation.during_fault].lasting : out_.fault_phase() - from, place);
   }
 }
 
