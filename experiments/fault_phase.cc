@@ -120,6 +120,7 @@ Task<> FaultPhase::inject(std::size_t index) {
   const PlannedFault& planned = playbook_.faults[index];
   fault.before = co_await observe(index);
   fault.state = State::injecting;
+  record_("injecting", {{"fault", index}});
   Host& host = prepared_.host_of(planned.target);
   Json detail = Json::array();
   const auto& steps = prepared_.plans()[index].steps;
@@ -197,7 +198,15 @@ Task<> FaultPhase::revert() {
   const auto undone = co_await settle(std::move(undoing));
   co_await join();
   if (undone->error) std::rethrow_exception(undone->error);
-  for (const UndoReport& report : *undone->value) record_undo(report);
+  for (const UndoReport& report : *undone->value) {
+    record_undo(report);
+    for (Fault& fault : faults_) std::erase(fault.steps, report.step);
+  }
+  // What a host has undone by itself, as after an apply that failed, it tells when it is asked.
+  for (std::size_t i = faults_.size(); i-- > 0;) {
+    if (faults_[i].state == State::waiting) continue;
+    co_await undo_fault(i);
+  }
   if (touched) record_("undone", {{"ok", left_.empty()}});
 }
 

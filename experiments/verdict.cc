@@ -19,10 +19,12 @@ namespace capsize {
 namespace {
 
 struct Run {
+  explicit Run(const Playbook& playbook) : evidence(playbook) {}
   Evidence evidence;
   Json head = Json::object();
   std::vector<Json> planned, effects, undos;  // by fault: the last event of each kind (undos: one a step)
   std::vector<std::set<std::string>> undone_steps;  // by fault, of which there is an undo
+  std::set<std::size_t> begun;  // faults whose injection was
   std::vector<Json> residue;
   std::optional<Json> stop;
   std::string escape_stopped;  // why the escape test ended early: all else had been seen by then
@@ -60,6 +62,7 @@ void read(Run& run, const std::vector<Json>& events) {
     if (kind == "run") run.head = event, run.without_faults = event.value("without_faults", false);
     else if (kind == "planned") at_index(run.planned, event) = event;
     else if (kind == "effect") at_index(run.effects, event) = event.at("effect");
+    else if (kind == "injecting") run.begun.insert(event.value("fault", std::size_t{0}));
     else if (kind == "undo") note_undo(run, event);
     else if (kind == "stop" && run.evidence.escape_began()) run.escape_stopped = event.value("because", "stopped");
     else if (kind == "stop" && !run.stop) run.stop = event;
@@ -93,6 +96,7 @@ Json effect_json(const Run& run, std::size_t index) {
   Json out = {{"intended", nullptr}, {"measured", nullptr}, {"bites", false}, {"because", "it was never injected"}};
   if (run.evidence.untold()) out["bites"] = nullptr, out["because"] = kSealed;
   else if (run.evidence.injected_at(index)) out["bites"] = nullptr, out["because"] = "the run ended before its effect was measured";
+  else if (run.begun.contains(index)) out["bites"] = nullptr, out["because"] = "its injection failed or was stopped";
   return out;
 }
 
@@ -311,7 +315,7 @@ std::optional<Recovery> watched_recovery(const Playbook& playbook, const Run& ru
 }  // namespace
 
 bool ends_metastable(const Playbook& playbook, const std::vector<Json>& events) {
-  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, {}, {}, false, false};
+  Run run(playbook);
   read(run, events);
   const auto recovery = watched_recovery(playbook, run);
   if (!recovery || recovery->recovered) return false;
@@ -325,7 +329,7 @@ Json judge(const Playbook& as_read, const std::vector<Json>& events) {
   const auto choice = opened_choice(playbook, sealed);
   if (choice && lacks_faults(playbook, events)) playbook = open_sealed(as_read, *choice);
   playbook.opened = choice;  // its faults are among the playbook's, as the run's folder has it
-  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, {}, {}, false, false};
+  Run run(playbook);
   read(run, events);
   const bool disturbed = !run.without_faults && !playbook.faults.empty();
   const auto recovery = watched_recovery(playbook, run);

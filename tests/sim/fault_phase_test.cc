@@ -1,4 +1,7 @@
 // Faults whose injection or undo takes long, fails or is stopped: who waits for whom, and what is said of it.
+#include "experiments/report/junit.h"
+#include "experiments/report/summary.h"
+#include "injector/base/error.h"
 #include "tests/sim/game_play.h"
 
 using namespace capsize;
@@ -44,9 +47,67 @@ Task<> wait_for_others(OpContext* context, Duration how_long) {
   }
 }
 
+Task<> break_after(OpContext* context, Duration how_long) {
+  co_await context->clock.sleep(how_long);
+  throw Error(ErrorKind::unavailable, "nothing took its place");
+}
+
 Task<> nothing() { co_return; }
 
+void check_half_injected(const LoginWorld::Result& result, const Playbook& playbook) {
+  CHECK(events_of(result, "injecting").size() == 1);
+  CHECK(events_of(result, "injected").empty());
+  const Json& fault = result.verdict["faults"][0];
+  CHECK(fault["effect"]["bites"].is_null());
+  CHECK(fault["effect"]["because"] == "its injection failed or was stopped");
+  const Summary summary = summarize(playbook.as_run, result.events, result.verdict);
+  CHECK(says(summary.done.at(0), ", but its injection failed or was stopped, under 60 logins/s."));
+  CHECK(summary.recovery == "Not known: the run ended before its recovery was watched.");
+  for (const std::string& text : {summary.undo, junit_report(result.verdict)}) {
+    INFO(text);
+    CHECK(!says(text, "There was nothing to undo"));
+    CHECK(!says(text, "it was never injected"));
+  }
+}
+
 }  // namespace
+
+TEST_CASE("a fault whose injection fails is not said never to have been injected, and its undo is told", "[sim][runner]") {
+  LoginWorld world("hardened");
+  world.on_hold = [](std::string, OpContext& context) { return break_after(&context, 500ms); };
+  const Playbook playbook = pauses(world, {pause("one", "0s", "6s")});
+  SECTION("what was done is undone") {
+    const auto result = world.run(playbook);
+    INFO(result.verdict.dump(1));
+    CHECK(result.verdict["outcome"] == "invalid");
+    CHECK(result.verdict["because"] == "nothing took its place");
+    CHECK(result.verdict["faults"][0]["undo"] == "undone");
+    REQUIRE(events_of(result, "undo").size() == 1);
+    CHECK(events_of(result, "undo")[0]["step"] == "f0.s0");
+    CHECK(summarize(playbook.as_run, result.events, result.verdict).undo == "Everything was undone, and read back to make sure.");
+    check_half_injected(result, playbook);
+  }
+  SECTION("what nothing takes back is said") {
+    world.on_release = [](const std::string&) { return UndoResult{UndoState::nothing_to_undo, "it ended, and that is left to you", "start it again", Json::object()}; };
+    const auto result = world.run(playbook);
+    CHECK(result.verdict["faults"][0]["undo"] == "nothing_to_undo");
+    CHECK(summarize(playbook.as_run, result.events, result.verdict).undo == "Nothing is left that could be undone. process.pause: it ended, and that is left to you.");
+    check_half_injected(result, playbook);
+  }
+}
+
+TEST_CASE("a stop in the midst of an injection ends it at once, and the verdict says that it was begun", "[sim][runner]") {
+  LoginWorld world("hardened");
+  world.on_hold = [](std::string, OpContext& context) { return sleep(&context, 20s); };
+  world.at(6s, [](StopSource& stop) { stop.request("operator", "Ctrl-C"); });
+  const Playbook playbook = pauses(world, {pause("one", "0s", "30s")});
+  const auto result = world.run(playbook);
+  INFO(result.verdict.dump(1));
+  CHECK(result.verdict["outcome"] == "aborted");
+  CHECK(result.verdict["faults"][0]["undo"] == "undone");
+  CHECK(undone_at(result) == Approx(6).margin(0.1));
+  check_half_injected(result, playbook);
+}
 
 TEST_CASE("a stop does not wait for an undo that an injection holds up", "[sim][runner]") {
   LoginWorld world("hardened");
