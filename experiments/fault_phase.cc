@@ -167,6 +167,9 @@ Task<> FaultPhase::end_due(TimePoint start, TimePoint phase_end) {
     if (!due_to_end(i, start, phase_end)) continue;
     co_await measure_effect(i);
     co_await undo_fault(i);
+    if (left_.empty()) continue;
+    stop_.request("error", fmt::format("an undo was refused or failed in the fault phase, so nothing more is injected: {} on {}", playbook_.faults[i].fault, playbook_.faults[i].target));
+    co_return;
   }
 }
 

@@ -166,3 +166,23 @@ TEST_CASE("what ends when another begins has ended before that", "[sim][runner]"
   CHECK(order == std::vector<std::string>{"injecting 0", "undo 0", "injecting 1", "undo 1"});
   CHECK(result.verdict["outcome"] == "held");
 }
+
+TEST_CASE("an undo that fails in the fault phase stops the run, and is no residue once it is done", "[sim][runner]") {
+  LoginWorld world("hardened");
+  int answers = 0;
+  world.on_release = [&](const std::string&) -> std::optional<UndoResult> {
+    if (++answers > 5) return std::nullopt;  // so often an undo is tried
+    return UndoResult{UndoState::failed, "no answer", "wake it", Json::object()};
+  };
+  const auto result = world.run(pauses(world, {pause("one", "0s", "2s"), pause("two", "8s", "4s")}));
+  INFO(result.verdict.dump(1));
+  CHECK(when(result, "injecting", 1) == -1);
+  std::vector<std::string> states;
+  for (const Json& event : events_of(result, "undo")) states.push_back(event["step"].get<std::string>() + " " + event["state"].get<std::string>());
+  CHECK(states == std::vector<std::string>{"f0.s0 failed", "f0.s0 undone"});
+  CHECK(events_of(result, "undone").at(0)["ok"] == true);
+  CHECK(result.verdict["outcome"] == "invalid");
+  CHECK(result.verdict["because"] == "an undo was refused or failed in the fault phase, so nothing more is injected: process.pause on one");
+  CHECK(result.verdict["faults"][0]["undo"] == "undone");
+  CHECK(result.verdict["residue"].empty());
+}
