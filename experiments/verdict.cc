@@ -29,6 +29,7 @@ struct Run {
   std::string escape_stopped;  // why the escape test ended early: all else had been seen by then
   bool without_faults = false;
   bool reverted = false;  // every undo is recorded
+  bool ended = false;     // the record has its end
 };
 
 Json& at_index(std::vector<Json>& all, const Json& event) {
@@ -72,6 +73,7 @@ void read(Run& run, const std::vector<Json>& events) {
     else if (kind == "stop" && run.evidence.escape_began()) run.escape_stopped = event.value("because", "stopped");
     else if (kind == "stop" && !run.stop) run.stop = event;
     else if (kind == "undone" || kind == "end") run.reverted = true;
+    run.ended = run.ended || kind == "end" || (kind == "phase" && event.value("phase", "") == "end");
   }
 }
 
@@ -227,6 +229,7 @@ std::optional<Decision> not_a_fair_run(const Playbook& playbook, const Run& run,
     if (kind == "not_steady") return Decision{Outcome::inconclusive, because};
     return Decision{Outcome::invalid, because};
   }
+  if (faults.empty() && !run.ended) return Decision{Outcome::invalid, "the record ends before the run did: it was killed"};
   for (const Json& fault : faults) {
     if (fault["undo"] == "unknown") return Decision{Outcome::invalid, "the record ends before the faults were verified gone: ask `capsize status` what is left of them"};
   }

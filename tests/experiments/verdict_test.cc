@@ -60,6 +60,23 @@ TEST_CASE("of the undos of a step the last one counts: one that failed and was d
   CHECK(left["faults"][0]["undo"] == "refused");
 }
 
+TEST_CASE("an unharmed run whose record ends before it did is invalid, not held", "[verdict]") {
+  const Playbook playbook = made_playbook(kOneFault);
+  std::vector<Json> events = {{{"t", 0.0}, {"event", "run"}, {"run", "made"}, {"without_faults", true}}};
+  Rng rng(1);
+  for (const auto& [name, from, to] : {std::tuple("baseline", 0.0, 20.0), std::tuple("fault", 20.0, 32.0)}) {
+    events.push_back({{"t", from}, {"event", "phase"}, {"phase", name}});
+    for (Json& event : load_events("login", from, to, 20, [](double) { return Truth{}; }, rng)) events.push_back(std::move(event));
+  }
+  const Json killed = judge(playbook, events);
+  CHECK(killed["outcome"] == "invalid");
+  CHECK(killed["because"] == "the record ends before the run did: it was killed");
+  events.push_back({{"t", 32.0}, {"event", "end"}});
+  CHECK(judge(playbook, events)["outcome"] == "held");
+  events.back() = {{"t", 32.0}, {"event", "stop"}, {"kind", "operator"}, {"because", "Ctrl-C"}};
+  CHECK(judge(playbook, events)["outcome"] == "aborted");
+}
+
 TEST_CASE("a hiccup of the tester of a few logins decides nothing", "[verdict]") {
   const Playbook playbook = made_playbook({{"faults", Json::array({{{"fault", "process.pause"}, {"target", "one"}, {"for", "12s"}}})}, {"probes", kOneFault["probes"]}, {"targets", kOneFault["targets"]},
                                            {"hypothesis", Json::array({{{"measure", "login.success_ratio"}, {"at_least", "50%"}}})}});
