@@ -174,10 +174,16 @@ class Runner {
     try {
       std::rethrow_exception(problem);
     } catch (const Error& error) {
-      stop_.request("error", playbook_.redact(error.what()));
+      stop_for(playbook_.redact(error.what()));
     } catch (const std::exception& error) {
-      stop_.request("error", playbook_.redact(fmt::format("unexpected: {}", error.what())));
+      stop_for(playbook_.redact(fmt::format("unexpected: {}", error.what())));
     }
+  }
+
+  // While the probes end nothing can be stopped any more, and a late Ctrl-C changes nothing: the errors of probes are recorded all the same.
+  void stop_for(std::string error) {
+    if (!ending_) stop_.request("error", std::move(error));
+    else if (!stop_recorded_) record_stop("error", error);
   }
 
   void record_stop() { record_stop(stop_.kind(), stop_.because()); }
@@ -278,6 +284,7 @@ class Runner {
 
   // However long it takes: what still runs would meet a run that is gone.
   Task<> end_probes() {
+    ending_ = true;
     for (const auto& probe : probes_) probe->stop();
     const Duration patience = longest_timeout(playbook_) + kProbeEndPatience;
     const TimePoint limit = world_.clock->now() + patience;
@@ -300,7 +307,7 @@ class Runner {
   std::size_t probes_running_ = 0;
   RoomSteps steps_;
   asio::any_io_executor executor_;
-  bool guarding_ = false, stop_recorded_ = false;
+  bool guarding_ = false, ending_ = false, stop_recorded_ = false;
 };
 
 }  // namespace

@@ -46,3 +46,16 @@ TEST_CASE("a run waits for what its probes have under way, however long their ti
   CHECK(result.events.back()["event"] == "end");
   CHECK(result.events.back()["t"].get<double>() == Approx(190).margin(1));
 }
+
+TEST_CASE("a probe that dies while it ends makes the run invalid; a stop that comes as late changes nothing", "[sim][runner]") {
+  LoginWorld world("hardened");
+  const TimePoint end = world.clock.now() + 10s;
+  const bool dies = GENERATE(true, false);
+  world.answers = [&](const ProbeContext&) { return std::make_unique<Answers>(world.clock, 200ms, dies ? end + 100ms : TimePoint::max()); };
+  world.at(10s + 50ms, [](StopSource& stop) { stop.request("operator", "Ctrl-C"); });
+  const auto result = world.run(calm(world, "1s"));
+  INFO(result.verdict.dump(1));
+  CHECK(result.verdict["outcome"] == (dies ? "invalid" : "held"));
+  CHECK(events_of(result, "stop").size() == (dies ? 1u : 0u));
+  if (dies) CHECK(result.verdict["because"] == "unexpected: the answers have run out");
+}
