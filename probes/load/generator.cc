@@ -191,6 +191,7 @@ Task<> Generator::one(Client& client) {
 Task<Answer> Generator::asked(Client& client, LoginAttempt attempt) {
   if (attempt.deadline <= clock_.now()) co_return Answer::timed_out;
   Deadlines::Watch watch(*deadlines_, attempt.deadline + Duration(1), client.stop);
+  co_await asio::this_coro::throw_if_cancelled(true);  // a limit within an attempt before this may have left it otherwise
   std::optional<Answer> answer;
   try {
     answer = co_await transport_.attempt(std::move(attempt));
