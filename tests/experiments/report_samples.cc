@@ -264,7 +264,7 @@ Sample escaped_sample() {
   Json free = {{"share", 0.25}, {"load", 51.2}, {"from", 83.0}, {"to", 100.0}, {"steady", true}, {"because", "met again"}, {"retry_amplification", 1.25}};
   recovery["escape"] = {{"escaped", true}, {"share", 0.25}, {"load", 51.2}, {"full_load", 205.0}, {"seconds", 28.4}, {"because", "logins succeeded again at 51.2 logins/s"}};
   recovery["escape"]["steps"] = {stuck, free};
-  sample.events.insert(sample.events.end() - 1, {event(62.0, "phase", {{"phase", "escape"}, {"lasts", 60.0}}), event(62.0, "escape", {{"share", 0.5}})});
+  sample.events.insert(sample.events.end() - 1, {event(62.3, "phase", {{"phase", "escape"}, {"lasts", 60.0}}), event(62.3, "escape", {{"share", 0.5}})});
   return sample;
 }
 
