@@ -33,7 +33,11 @@ Socket::Socket(Readiness& readiness) : readiness_(readiness), ready_(readiness) 
 
 Socket::~Socket() = default;
 
-void Socket::FreeTls::operator()(ssl_st* tls) const { ::SSL_free(tls); }
+// Closed without a good-bye, a session would count as spoilt, and could not be resumed.
+void Socket::FreeTls::operator()(ssl_st* tls) const {
+  ::SSL_set_shutdown(tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  ::SSL_free(tls);
+}
 
 Task<error_code> Socket::connect(asio::ip::tcp::endpoint to) {
   fd_ = UniqueFd(::socket(to.data()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));

