@@ -61,12 +61,9 @@ Task<error_code> Socket::shake_hands(ssl_ctx_st& context, const std::string& hos
   tls_.reset(::SSL_new(&context));
   error_code error(ENOMEM, boost::system::system_category());
   if (!tls_ || ::SSL_set_fd(tls_.get(), fd_.get()) != 1) co_return error;
-  if (is_literal(host)) {
-    ::X509_VERIFY_PARAM_set1_ip_asc(::SSL_get0_param(tls_.get()), host.c_str());
-  } else {
-    ::SSL_set_tlsext_host_name(tls_.get(), host.c_str());
-    ::SSL_set1_host(tls_.get(), host.c_str());
-  }
+  const bool named = is_literal(host) ? ::X509_VERIFY_PARAM_set1_ip_asc(::SSL_get0_param(tls_.get()), host.c_str()) == 1
+                                      : ::SSL_set_tlsext_host_name(tls_.get(), host.c_str()) == 1 && ::SSL_set1_host(tls_.get(), host.c_str()) == 1;
+  if (!named) co_return make_error_code(boost::system::errc::invalid_argument);  // or nobody would look whose certificate it is
   if (session != nullptr) ::SSL_set_session(tls_.get(), session);
   ready_.readable = ready_.writable = true;
   for (;;) {
