@@ -27,7 +27,7 @@ std::string cause_of(const GeneratorHealth& health) {
   if (2 * health.waited > amiss) return ": as many as max_in_flight were under way, and the rest waited for them; raise it";
   if (!health.cpu_when_late) return health.problem.empty() ? "" : ": " + health.problem;
   const double percent = 100 * *health.cpu_when_late;
-  if (*health.cpu_when_late > kBusy) return fmt::format(": the load's thread used {:.0f} % of a core then; lower the rate, or let another machine send a part of it", percent);
+  if (*health.cpu_when_late > kBusy) return fmt::format(": the load's thread used {:.0f} % of a core then; give it more \"workers\" where there are cores, lower the rate, or let another machine send a part of it", percent);
   return fmt::format(": the load's thread used {:.0f} % of a core then, and was not let run in time; end what else keeps this machine busy", percent);
 }
 

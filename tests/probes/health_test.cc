@@ -46,7 +46,7 @@ Seen held_up(double cpu) {
 TEST_CASE("a tester that was late says for want of what: of its core, or of its turn", "[health][generator]") {
   const auto busy = generator_problem(held_up(0.98).all());
   REQUIRE(busy);
-  CHECK(*busy == "98 of 1000 scheduled were sent more than 10ms late, or not at all: the load's thread used 98 % of a core then; lower the rate, or let another machine send a part of it");
+  CHECK(*busy == "98 of 1000 scheduled were sent more than 10ms late, or not at all: the load's thread used 98 % of a core then; give it more \"workers\" where there are cores, lower the rate, or let another machine send a part of it");
   const auto held = generator_problem(held_up(0.05).all());
   REQUIRE(held);
   CHECK(held->ends_with(": the load's thread used 5 % of a core then, and was not let run in time; end what else keeps this machine busy"));
@@ -126,7 +126,7 @@ TEST_CASE("a few seconds at the limit are what most of a calm run does not hide"
   CHECK(generator_problem(all) == std::nullopt);
 }
 
-TEST_CASE("from send, a login takes what the system took of it; from its due time, the tester's lateness as well", "[health][generator]") {
+TEST_CASE("from send, a login takes what the system took of it, from its due time, the tester's lateness as well", "[health][generator]") {
   SimClock clock;
   LatePace pace(clock, [](TimePoint when) { return when + 30ms; });
   Load load;
