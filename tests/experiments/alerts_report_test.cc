@@ -43,7 +43,7 @@ TEST_CASE("the page has the time to detect among its first numbers, and a table 
   CHECK(!says(html_report(without.playbook, without.events, without.verdict), "Did the alerts notice?"));
 }
 
-TEST_CASE("junit.xml has a property for each alert; the metrics have the times, and nothing where it is not known", "[report][alert]") {
+TEST_CASE("junit.xml has a property for each alert, the metrics have the times, and nothing where it is not known", "[report][alert]") {
   const Sample sample = alerts_sample();
   CHECK(says(junit_report(sample.verdict), "<property name=\"alert.alarm\" value=\"detected: LoginsOnOneServer fired 4.25 s after the fault\"/>"));
   const std::string metrics = metrics_report("night", sample.playbook, sample.events, sample.verdict, 1);

@@ -78,7 +78,7 @@ void check(const Playbook& playbook, const std::vector<Row>& rows) {
 
 }  // namespace
 
-TEST_CASE("an alert that fires in time after a silent baseline is detected; the time counts from the injection to the look that saw it", "[alert]") {
+TEST_CASE("an alert that fires in time after a silent baseline is detected, the time counts from the injection to the look that saw it", "[alert]") {
   const Finding finding = found(detects(), kSilent + "spff");
   CHECK(finding.holds == Holds::yes);
   CHECK(finding.expectation == "alarm.time_to_detect at most 3s");
@@ -116,7 +116,7 @@ TEST_CASE("an answer that comes around the limit cannot be told from one in time
   CHECK(found(detects("2500ms"), kSilent + "ssf").holds == Holds::yes);
 }
 
-TEST_CASE("an alert is gone when it stays silent after the undo; one that never fired cannot show it", "[alert]") {
+TEST_CASE("an alert is gone when it stays silent after the undo, one that never fired cannot show it", "[alert]") {
   const std::string fault = "ssffffffff";
   check(clears(), {{kSilent + fault + "ffsss", Holds::yes, "Skew was gone 2.50 s after the undo; expected at most 3s: as expected"},
                    {kSilent + "ssffffffss" "sss", Holds::yes, "Skew was gone before the fault was"},

@@ -68,7 +68,7 @@ TEST_CASE("an expectation during a named fault looks only at the time it was in 
   CHECK(of(1).evidence["to"] == 30.0);
 }
 
-TEST_CASE("a fault is named by its type where there is one of it; two need names", "[evidence]") {
+TEST_CASE("a fault is named by its type where there is one of it, two need names", "[evidence]") {
   const Json during = {{"hypothesis", Json::array({{{"measure", "login.success_ratio"}, {"during", "process.pause"}, {"at_least", "95%"}}})}};
   const auto read_with = [&](const char* faults) {
     Json json = Json::parse(R"({"playbook": 1, "title": "t", "targets": {"one": {"type": "process", "pid": "1"}},

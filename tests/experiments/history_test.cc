@@ -158,7 +158,7 @@ TEST_CASE("a history that another process holds is an error after a second, and 
   CHECK(history.last("favourite", 10).size() == 1);
 }
 
-TEST_CASE("two nights alike have no changes; a worse one has its outcome, recovery and measures", "[history]") {
+TEST_CASE("two nights alike have no changes, a worse one has its outcome, recovery and measures", "[history]") {
   CHECK(changes(record(held_sample(), "a"), record(held_sample(), "b")).empty());
   const auto worse = changes(record(held_sample(), "a"), record(refuted_sample(), "b"));
   REQUIRE(worse.size() >= 3);

@@ -57,7 +57,7 @@ TEST_CASE("the escape test finds the load at which logins succeed again, and whe
   CHECK(json["steps"].size() == 2);
 }
 
-TEST_CASE("a system that does not escape is said to, down to which load; what was getting better is named", "[escape]") {
+TEST_CASE("a system that does not escape is said to, down to which load, what was getting better is named", "[escape]") {
   const Playbook playbook = made_playbook(kStuck);
   const auto escape = find_escape(stuck(playbook, {0.1, 0.1, 0.5}));
   REQUIRE(escape);

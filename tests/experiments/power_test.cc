@@ -108,7 +108,7 @@ TEST_CASE("check warns of a guardrail that can never stop the run", "[power]") {
   CHECK(warned("10/s", {{"measure", "login.success_ratio"}, {"below", "20%"}}).empty());
 }
 
-TEST_CASE("a load with steps and ramps has in each span as many as are expected there; the phases follow each other at once", "[power]") {
+TEST_CASE("a load with steps and ramps has in each span as many as are expected there, the phases follow each other at once", "[power]") {
   const Json rate = Json::parse(R"([{"at": "0s", "to": "20/s"}, {"at": "10s", "to": "200/s", "over": "10s"}, {"at": "30s", "to": "50/s"}, {"at": "45s", "to": "100/s"}])");
   const Playbook playbook = test::made_playbook({{"probes", {{"login", {{"rate", rate}, {"arrivals", "poisson"}}}}}});  // 10 s, faults from 10 s to 30 s, 30 s
   const ProbeType& type = *find_probe("login.http");

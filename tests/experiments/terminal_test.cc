@@ -308,7 +308,7 @@ TEST_CASE("a verdict can be printed without its timeline", "[report]") {
   CHECK(has(out, "  undo: Everything was undone, and read back to make sure.\n"));
 }
 
-TEST_CASE("live block and colours only on a terminal; TERM=dumb and NO_COLOR are respected", "[report]") {
+TEST_CASE("live block and colours only on a terminal, TERM=dumb and NO_COLOR are respected", "[report]") {
   const auto environment = [](std::map<std::string, std::string> values) {
     return [values = std::move(values)](const char* name) { return values.count(name) > 0 ? values.at(name).c_str() : nullptr; };
   };
