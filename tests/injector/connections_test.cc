@@ -167,7 +167,7 @@ TEST_CASE("a choice of connections is the same after its JSON", "[net.cut]") {
   for (const Json& wrong : {Json(), Json::array(), Json({{"place", 1}}), Json({{"place", to_json(match.place)}, {"affected", {{{"hook", "nowhere"}}}}})}) CHECK_THROWS_AS(connection_match_from_json(wrong), Error);
 }
 
-TEST_CASE("a connection that is listed no more was ended; new ones do not hide it", "[net.cut]") {
+TEST_CASE("a connection that is listed no more was ended, new ones do not hide it", "[net.cut]") {
   const Json before = {{"cookies", {"a", "b", "c"}}, {"listed", true}};
   CHECK(count_cut(before, {{"cookies", {"d", "b"}}, {"listed", true}}).gone == 2);
   CHECK(count_cut(before, {{"cookies", Json::array()}, {"listed", true}}).gone == 3);

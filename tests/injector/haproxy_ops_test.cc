@@ -95,7 +95,7 @@ TEST_CASE("a half-done apply is undone", "[haproxy]") {
   CHECK(world.settings() == before);
 }
 
-TEST_CASE("a weight changed by someone else is refused, not restored; the others are restored", "[haproxy]") {
+TEST_CASE("a weight changed by someone else is refused, not restored, the others are restored", "[haproxy]") {
   World world;
   const Step step = world.skew();
   world.apply(step.apply);

@@ -57,7 +57,7 @@ TEST_CASE("system calls and errors are read by name, calls by number too", "[pro
   CHECK(name_of(SystemError{EIO}) == "EIO");
 }
 
-TEST_CASE("the step says which calls, what becomes of them, how many and by which chance; its undo is the release", "[process.syscall]") {
+TEST_CASE("the step says which calls, what becomes of them, how many and by which chance, its undo is the release", "[process.syscall]") {
   const FaultPlan fails = plan_calls({{"calls", {"fsync", "fdatasync"}}, {"error", "EIO"}, {"share", "50%"}});
   REQUIRE(fails.steps.size() == 1);
   CHECK(fails.steps[0].apply == Op{"process.tamper_syscalls", {{"identity", to_json(server())}, {"calls", {SYS_fsync, SYS_fdatasync}}, {"error", EIO}, {"share", 0.5}, {"seed", 42}}});

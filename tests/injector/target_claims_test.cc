@@ -64,7 +64,7 @@ bool is_free(const StateDir& state, const TargetClaim& wanted) {
 
 }  // namespace
 
-TEST_CASE("a whole meets itself and what is within it; two parts of one whole do not meet", "[claims]") {
+TEST_CASE("a whole meets itself and what is within it, two parts of one whole do not meet", "[claims]") {
   CHECK(meet(whole("a"), whole("a")));
   CHECK(meet(whole("a"), part_of("a")));
   CHECK(meet(part_of("a"), whole("a")));
@@ -170,7 +170,7 @@ TEST_CASE("what a run held is free when it lets go, and what it did not get does
   CHECK(is_free(state, whole("a")));
 }
 
-TEST_CASE("a dead holder holds nothing; one that cannot be seen from here does, and its file is named", "[claims]") {
+TEST_CASE("a dead holder holds nothing, one that cannot be seen from here does, and its file is named", "[claims]") {
   const ScratchDir folder;
   const StateDir state = StateDir::open(folder.path());
   ClaimHolder dead = holder("dead");

@@ -43,7 +43,7 @@ TEST_CASE("a load that several threads share is the load of one, login for login
   CHECK(sent_by(7) == alone);
 }
 
-TEST_CASE("windows are handed over in order, when all have theirs; at the end those that not everyone has", "[window_merger]") {
+TEST_CASE("windows are handed over in order, when all have theirs, at the end those that not everyone has", "[window_merger]") {
   std::vector<double> emitted;
   WindowMerger merger(2, [&emitted](const LoadWindow& window) { emitted.push_back(window.from); });
   const auto window = [](double from) {

@@ -93,7 +93,7 @@ TEST_CASE("a Prometheus that is down makes the run inconclusive, not held and no
   CHECK(result.verdict["because"].get<std::string>().find("no connection: Connection refused") != std::string::npos);
 }
 
-TEST_CASE("an alert that always fires detects nothing; an unharmed run refutes it too", "[sim][alert]") {
+TEST_CASE("an alert that always fires detects nothing, an unharmed run refutes it too", "[sim][alert]") {
   for (const bool without_faults : {false, true}) {
     LoginWorld world("hardened");
     Monitoring monitoring(world);

@@ -39,7 +39,7 @@ void check_still_metastable(const LoginWorld::Result& result) {
 
 }  // namespace
 
-TEST_CASE("a retry storm escapes at a smaller load; the run is unrecovered all the same, and every fault was gone before", "[sim][escape]") {
+TEST_CASE("a retry storm escapes at a smaller load, the run is unrecovered all the same, and every fault was gone before", "[sim][escape]") {
   LoginWorld world("as-it-was");
   const auto result = world.run(storm(world, {{"steps", {"80%", "10%"}}, {"hold", "60s"}}));
   INFO(result.verdict.dump(1));
@@ -63,7 +63,7 @@ TEST_CASE("a retry storm escapes at a smaller load; the run is unrecovered all t
   }
 }
 
-TEST_CASE("the shipped retry storm is unrecovered and escapes where nothing protects the servers; without retries it recovers, behind limits it holds", "[sim][escape]") {
+TEST_CASE("the shipped retry storm is unrecovered and escapes where nothing protects the servers, without retries it recovers, behind limits it holds", "[sim][escape]") {
   struct Row {
     const char* profile;
     int retries;

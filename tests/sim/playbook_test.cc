@@ -271,7 +271,7 @@ TEST_CASE("two faults on one target at one time are refused, one after the other
 }
 
 // The measured storm of the lab: 205/s, two retries after 200 ms, ten seconds of skew.
-TEST_CASE("a retry storm outlives its fault and is metastable; the same playbook without retries recovers", "[sim]") {
+TEST_CASE("a retry storm outlives its fault and is metastable, the same playbook without retries recovers", "[sim]") {
   Json playbook = skew_playbook();
   playbook["probes"]["login"].update({{"rate", "205/s"}, {"timeout", "4s"}, {"retry", "fixed"}, {"retries", 2}, {"retry_pause", "200ms"}, {"attempt_timeout", "1s"}});
   {

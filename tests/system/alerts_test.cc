@@ -137,7 +137,7 @@ class Bench {
 
 }  // namespace
 
-TEST_CASE("a real Prometheus and Alertmanager: detected and cleared; refuted without the rule; not known when it hangs or is down", "[alerts]") {
+TEST_CASE("a real Prometheus and Alertmanager: detected and cleared, refuted without the rule, not known when it hangs or is down", "[alerts]") {
   Bench bench;
   const Json held = bench.run("held", playbook(bench.monitoring));
   INFO(held.dump(1));

@@ -112,7 +112,7 @@ TEST_CASE("an agent whose output nobody reads any more still undoes", "[undo]") 
   bench.all_over();
 }
 
-TEST_CASE("noise before the hello is passed over; silence, chatter, another version and a refusal are told apart", "[agent]") {
+TEST_CASE("noise before the hello is passed over, silence, chatter, another version and a refusal are told apart", "[agent]") {
   HostBench bench;
   const auto begin = [&](const std::string& what) {
     RemoteHostOptions options;

@@ -211,7 +211,7 @@ TEST_CASE("a signal ends the lab as the end of its owner does", "[lab][beside]")
   }
 }
 
-TEST_CASE("a server that ends is started again 3 s later, and the files of the lab say so; the rest stays up", "[lab][beside]") {
+TEST_CASE("a server that ends is started again 3 s later, and the files of the lab say so, the rest stays up", "[lab][beside]") {
   const TestFolder folder;
   const Owned owned = serve(lab_options(folder.path()));
   REQUIRE(owned.info.contains("ready"));

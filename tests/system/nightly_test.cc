@@ -87,7 +87,7 @@ class Bench {
 
 }  // namespace
 
-TEST_CASE("a second run on a target that is held ends with 69 and says by whom; each run leaves its files, its word and its line", "[nightly]") {
+TEST_CASE("a second run on a target that is held ends with 69 and says by whom, each run leaves its files, its word and its line", "[nightly]") {
   const Bench bench;
   const std::string playbook = bench.playbook("night", "60s");
   auto words = bench.words("first", playbook);
