@@ -6,6 +6,7 @@
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -31,8 +32,8 @@ class Parked {
 // Thread: that of the executor of whoever waits.
 class Parking {
  public:
-  // `count`: how many are parked, here and wherever else it counts.
-  explicit Parking(std::size_t& count) : count_(count) {}
+  // `count`: how many are parked, here and wherever else it counts. `gave_up`: told, after the coroutine, of one that was cancelled.
+  explicit Parking(std::size_t& count, std::function<void()> gave_up = {}) : count_(count), gave_up_(std::move(gave_up)) {}
   Parking(const Parking&) = delete;
   Parking& operator=(const Parking&) = delete;
 
@@ -73,10 +74,14 @@ class Parking {
     auto parked = take();
     if (!parked) return;
     const auto executor = parked->executor();
-    asio::post(executor, [gone = std::move(parked)] { gone->go_on(asio::error::operation_aborted); });
+    asio::post(executor, [gone = std::move(parked), told = gave_up_]() mutable {  // the parking may be gone by then
+      std::exchange(gone, nullptr)->go_on(asio::error::operation_aborted);
+      if (told) told();
+    });
   }
 
   std::size_t& count_;
+  const std::function<void()> gave_up_;
   std::unique_ptr<Parked> parked_;
 };
 

@@ -36,8 +36,16 @@ void Readiness::arm() {
   armed_ = true;
   set_.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
     armed_ = false;
-    if (!error) look();
+    if (!error) return look();
+    if (error == asio::error::operation_aborted && waiting_ > 0) arm();  // who came after rest()
   });
+}
+
+// The wait for the set is work of the context: with nobody who waits for a socket, it must not keep the context from its end.
+void Readiness::rest() {
+  if (!armed_ || waiting_ > 0) return;
+  boost::system::error_code ignored;
+  set_.cancel(ignored);
 }
 
 // All is noted before anyone goes on: who does may close any of the sockets.

@@ -18,7 +18,7 @@ class Readiness final : public asio::execution_context::service {
   // Of one socket, as far as the kernel has told; whoever reads or writes until it would block takes that back.
   class Entry : public boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
    public:
-    explicit Entry(Readiness& owner) : owner_(owner), parking_(owner.waiting_) { owner.entries_.push_back(*this); }
+    explicit Entry(Readiness& owner) : owner_(owner), parking_(owner.waiting_, [&owner] { owner.rest(); }) { owner.entries_.push_back(*this); }
 
     boost::system::error_code watch(int fd);  // until it is closed
     // Until the kernel has something new to tell; of one coroutine at a time. Completes with operation_aborted when cancelled.
@@ -48,6 +48,7 @@ class Readiness final : public asio::execution_context::service {
   void shutdown() override;
   void arm();
   void look();
+  void rest();
 
   asio::posix::stream_descriptor set_;
   boost::intrusive::list<Entry, boost::intrusive::constant_time_size<false>> entries_;

@@ -171,3 +171,39 @@ TEST_CASE("a loop that ends while somebody waits for a socket takes whoever wait
   io.reset();
   CHECK(left);
 }
+
+TEST_CASE("a loop ends when the last who waited for a socket was cancelled, and whoever waits after that is woken", "[socket]") {
+  asio::io_context io;
+  tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});  // nobody is served: the kernel takes the connections
+  asio::cancellation_signal stop;
+  Asked first;
+  Asked second;
+  std::optional<tcp::socket> peer;
+  Connection silent(io.get_executor(), origin_of(acceptor));
+  Connection next(io.get_executor(), origin_of(acceptor));
+  asio::co_spawn(io, ask(silent, first), asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr error) {
+    rethrow(error);
+    asio::co_spawn(io, ask(next, second), rethrow);
+    acceptor.async_accept([&](boost::system::error_code, tcp::socket) {  // the one of the first
+      acceptor.async_accept([&](boost::system::error_code, tcp::socket taken) {
+        peer.emplace(std::move(taken));
+        asio::write(*peer, asio::buffer(std::string_view("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")));
+      });
+    });
+  }));
+  asio::steady_timer later(io, 100ms);
+  later.async_wait([&stop](boost::system::error_code) { stop.emit(asio::cancellation_type::terminal); });
+  io.run_for(20s);
+  CHECK(first.cancelled);
+  CHECK(second.reply.body == "ok");
+
+  Connection last(io.get_executor(), origin_of(acceptor));
+  Asked nobody_answers;
+  io.restart();
+  asio::co_spawn(io, ask(last, nobody_answers), asio::bind_cancellation_slot(stop.slot(), rethrow));
+  later.expires_after(100ms);
+  later.async_wait([&stop](boost::system::error_code) { stop.emit(asio::cancellation_type::terminal); });
+  io.run_for(20s);
+  CHECK(nobody_answers.cancelled);
+  CHECK(io.stopped());
+}
