@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "injector/base/error.h"
+#include "injector/base/within.h"
 #include "probes/health.h"
 #include "probes/load/load_window.h"
 #include "probes/login/http_transport.h"
@@ -37,10 +38,12 @@ struct Tried {
   double took = 0;  // of all
 };
 
+// The deadline is kept as the generator keeps it: by a cancellation.
 Task<Answer> attempt_after(SystemClock& clock, LoginTransport& transport, LoginAttempt attempt) {
   co_await clock.sleep_until(attempt.due);
-  const Answer answer = co_await transport.attempt(attempt);
-  co_return answer;
+  auto trying = transport.attempt(attempt);
+  const auto answer = co_await within(clock, attempt.deadline - clock.now(), std::move(trying));
+  co_return answer.value_or(Answer::timed_out);
 }
 
 Task<> try_all(SystemClock& clock, LoginTransport& transport, std::vector<LoginAttempt> attempts, bool at_once, Tried& out) {
