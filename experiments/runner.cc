@@ -7,38 +7,38 @@
 #include <set>
 
 #include "experiments/detection.h"
+#include "experiments/fault_phase.h"
 #include "experiments/guardrail.h"
 #include "experiments/load_escape.h"
 #include "experiments/playbook_variables.h"
 #include "experiments/recovery.h"
 #include "experiments/verdict.h"
 #include "injector/base/error.h"
-#include "injector/base/within.h"
+#include "injector/base/param_types.h"
 
 namespace capsize {
 namespace {
 
-constexpr Duration kTick = std::chrono::milliseconds(250);
-constexpr Duration kEffectEvery = std::chrono::seconds(1);
-constexpr Duration kObserveLimit = std::chrono::seconds(5);
-// How much longer than its time a fault may live before the host undoes it without being asked.
-constexpr Duration kLifetimeMargin = std::chrono::seconds(5);
 constexpr double kLastWindows = 5;  // seconds: how long a stretch's last windows are waited for
-constexpr Duration kProbeEndLimit = std::chrono::seconds(90);
+constexpr Duration kProbeEndPatience = std::chrono::seconds(90);  // beyond the longest timeout
 
-enum class FaultState { waiting, active, over };
-
-struct ActiveFault {
-  FaultState state = FaultState::waiting;
-  std::vector<StepId> steps;  // applied or begun, in order
-  Json before;                // answer of `observe` right before the first apply
-  TimePoint next_effect;
-};
+// A probe that was told to end has what it sent under way for as long as its timeout.
+Duration longest_timeout(const Playbook& playbook) {
+  Duration longest{};
+  for (const auto& [name, use] : playbook.probes) {
+    const auto timeout = use.params.find("timeout");
+    if (timeout == use.params.end() || !timeout->is_string()) continue;
+    const auto parsed = parse_duration(timeout->get<std::string>());
+    if (const Duration* duration = std::get_if<Duration>(&parsed)) longest = std::max(longest, *duration);
+  }
+  return longest;
+}
 
 class Runner {
  public:
   Runner(const Playbook& playbook, PreparedRun& prepared, const RunOptions& options, World& world, Timeline& timeline, StopSource& stop)
-      : playbook_(playbook), prepared_(prepared), options_(options), world_(world), timeline_(timeline), stop_(stop), evidence_(playbook), faults_(playbook.faults.size()),
+      : playbook_(playbook), prepared_(prepared), options_(options), world_(world), timeline_(timeline), stop_(stop), evidence_(playbook),
+        faults_(playbook, prepared, *world.clock, stop, [this](std::string event, Json fields) { record(event, std::move(fields)); }),
         steps_(playbook, options.answers, options.room, *world.clock, [this](std::string event, Json fields) { record(event, std::move(fields)); }) {
     for (const Guardrail& guardrail : playbook.abort_when) guardrails_.emplace_back(guardrail, playbook.fault_phase());
   }
@@ -46,7 +46,24 @@ class Runner {
   Task<> run() {
     begin();
     executor_ = co_await asio::this_coro::executor;
-    start_probes(executor_);
+    std::exception_ptr problem;
+    try {
+      start_probes(executor_);
+      co_await phases();
+    } catch (...) {
+      problem = std::current_exception();
+    }
+    co_await end_probes();
+    co_await steps_.end();
+    for (Host* host : hosts()) host->on_notice = nullptr;
+    if (problem) std::rethrow_exception(problem);
+    if (options_.seal) open_seal();
+    record("phase", {{"phase", "end"}});
+    record("end", {{"wall", iso8601(world_.clock->wall())}});
+  }
+
+ private:
+  Task<> phases() {
     std::exception_ptr problem;
     try {
       co_await stop_.unless_stopped(baseline());
@@ -65,14 +82,8 @@ class Runner {
       co_await stop_.unless_stopped(escape());
     }
     if (stop_.requested() && !stop_recorded_) record_stop();
-    co_await end_probes();
-    co_await steps_.end();
-    if (options_.seal) open_seal();
-    record("phase", {{"phase", "end"}});
-    record("end", {{"wall", iso8601(world_.clock->wall())}});
   }
 
- private:
   bool disturbed() const { return !options_.without_faults && !playbook_.faults.empty(); }
 
   void record(const std::string& event, Json fields) {
@@ -93,11 +104,15 @@ class Runner {
       for (const Step& step : plan.steps) steps.push_back(to_json(step));
       record("planned", {{"fault", i}, {"summary", plan.summary}, {"intended", plan.intended}, {"steps", std::move(steps)}, {"allowed", plan.allowed}, {"reason", playbook_.faults[i].reason}});
     }
-    std::set<Host*> hosts;
-    for (const auto& [name, target] : playbook_.targets) hosts.insert(&prepared_.host_of(name));
-    for (Host* host : hosts) {
+    for (Host* host : hosts()) {
       host->on_notice = [this](Json notice) { on_notice(std::move(notice)); };
     }
+  }
+
+  std::set<Host*> hosts() const {
+    std::set<Host*> out;
+    for (const auto& [name, target] : playbook_.targets) out.insert(&prepared_.host_of(name));
+    return out;
   }
 
   void begin_phase(Span phase, Duration lasts) {
@@ -133,7 +148,7 @@ class Runner {
       context.clock = world_.clock;
       context.rng = rng.stream(name);
       context.start = timeline_.start();
-      context.emit = [this, probe = name](Window window) { record("window", {{"probe", probe}, {"window", std::move(window)}}); };
+      context.emit = [this, probe = name](Window window) { on_window(probe, std::move(window)); };
       context.transport = world_.transport;
       context.documents = world_.documents;
       probes_.push_back(type->make(std::move(context)));
@@ -147,21 +162,33 @@ class Runner {
     }
   }
 
+  void on_window(const std::string& probe, Window window) {
+    record("window", {{"probe", probe}, {"window", std::move(window)}});
+    if (const auto span = guarding_ ? evidence_.span(Span::fault) : std::nullopt) check_guardrails(*span);
+  }
+
   // An error of ours or of the world: it stops the run; the undo goes on.
   void note_error(std::exception_ptr problem) {
     try {
       std::rethrow_exception(problem);
     } catch (const Error& error) {
-      stop_.request("error", error.what());
+      stop_for(error.what());
     } catch (const std::exception& error) {
-      stop_.request("error", fmt::format("unexpected: {}", error.what()));
+      stop_for(fmt::format("unexpected: {}", error.what()));
     }
   }
 
-  void record_stop() {
+  // While the probes end nothing can be stopped any more, and a late Ctrl-C changes nothing: the errors of probes are recorded all the same.
+  void stop_for(std::string error) {
+    if (!ending_) stop_.request("error", std::move(error));
+    else if (!stop_recorded_) record_stop("error", error);
+  }
+
+  void record_stop() { record_stop(stop_.kind(), stop_.because()); }
+  void record_stop(const std::string& kind, const std::string& because) {
     stop_recorded_ = true;
     steps_.no_more();
-    record("stop", {{"kind", stop_.kind()}, {"because", stop_.because()}});
+    record("stop", {{"kind", kind}, {"because", because}});
   }
 
   Task<> baseline() {
@@ -181,130 +208,24 @@ class Runner {
     if (!problem.empty()) stop_.request("not_steady", "the baseline was not steady, so nothing was injected: " + problem);
   }
 
+  // Guardrails look at each window as it comes in, whatever is awaited.
   Task<> fault_phase() {
     begin_phase(Span::fault, playbook_.fault_phase());
     const TimePoint start = world_.clock->now();
-    const TimePoint end = start + playbook_.fault_phase();
-    for (;;) {
-      const TimePoint now = world_.clock->now();
-      if (now >= end) break;
-      if (!options_.without_faults) {
-        co_await end_due_faults(start, end);
-        co_await start_due_faults(start);
-        co_await measure_effects(false);
-      }
-      if (const auto span = evidence_.span(Span::fault)) check_guardrails(*span);
-      const TimePoint next = std::min(end, next_event(start, world_.clock->now() + kTick));
-      co_await world_.clock->sleep_until(next);
+    guarding_ = true;
+    if (options_.without_faults) {
+      co_await world_.clock->sleep_until(start + playbook_.fault_phase());
+    } else {
+      co_await faults_.play(start);
     }
-    if (!options_.without_faults) {
-      co_await measure_effects(true);
-    }
+    guarding_ = false;
   }
 
-  TimePoint next_event(TimePoint start, TimePoint latest) const {
-    const TimePoint now = world_.clock->now();
-    for (std::size_t i = 0; i < faults_.size() && !options_.without_faults; ++i) {
-      const PlannedFault& fault = playbook_.faults[i];
-      const TimePoint due = start + fault.at + (faults_[i].state == FaultState::active ? fault.lasting : Duration(0));
-      if (faults_[i].state != FaultState::over && due > now) latest = std::min(latest, due);
-    }
-    return latest;
-  }
-
-  Task<> start_due_faults(TimePoint start) {
-    for (std::size_t i = 0; i < faults_.size(); ++i) {
-      if (faults_[i].state != FaultState::waiting || world_.clock->now() < start + playbook_.faults[i].at) continue;
-      co_await inject(i);
-    }
-  }
-
-  Task<Json> observe(std::size_t index) {
-    Host& host = prepared_.host_of(playbook_.faults[index].target);
-    Op query = prepared_.plans()[index].observe;
-    auto answer = co_await within(*world_.clock, kObserveLimit, host.inspect(std::move(query)));
-    if (!answer) throw Error(ErrorKind::unavailable, fmt::format("the effect of {} could not be measured: no answer within 5 s", playbook_.faults[index].fault));
-    co_return std::move(*answer);
-  }
-
-  Task<> inject(std::size_t index) {
-    ActiveFault& active = faults_[index];
-    const PlannedFault& fault = playbook_.faults[index];
-    active.before = co_await observe(index);
-    active.state = FaultState::active;
-    Host& host = prepared_.host_of(fault.target);
-    Json detail = Json::array();
-    const auto& steps = prepared_.plans()[index].steps;
-    for (std::size_t s = 0; s < steps.size(); ++s) {
-      const StepId id = fmt::format("f{}.s{}", index, s);
-      active.steps.push_back(id);
-      Json applied = co_await host.apply(id, steps[s], fault.lasting + kLifetimeMargin);
-      detail.push_back(std::move(applied));
-    }
-    active.next_effect = world_.clock->now() + kEffectEvery;
-    record("injected", {{"fault", index}, {"summary", prepared_.plans()[index].summary}, {"detail", std::move(detail)}});
-  }
-
-  Task<> measure_effects(bool last) {
-    for (std::size_t i = 0; i < faults_.size(); ++i) {
-      if (faults_[i].state != FaultState::active || (!last && world_.clock->now() < faults_[i].next_effect)) continue;
-      co_await measure_effect(i);
-    }
-  }
-
-  Task<> measure_effect(std::size_t index) {
-    faults_[index].next_effect = world_.clock->now() + kEffectEvery;
-    const Json after = co_await observe(index);
-    const FaultType* type = find_fault(playbook_.faults[index].fault);
-    const Effect effect = type->effect(prepared_.plans()[index], faults_[index].before, after);
-    record("effect", {{"fault", index}, {"effect", {{"intended", effect.intended}, {"measured", effect.measured}, {"bites", effect.bites}, {"because", effect.because}}}});
-  }
-
-  // Those whose time ends within the phase; the rest ends with it, in revert().
-  Task<> end_due_faults(TimePoint start, TimePoint phase_end) {
-    for (std::size_t i = faults_.size(); i-- > 0;) {
-      const PlannedFault& fault = playbook_.faults[i];
-      const TimePoint due = start + fault.at + fault.lasting;
-      if (faults_[i].state != FaultState::active || due >= phase_end || world_.clock->now() < due) continue;
-      co_await measure_effect(i);
-      co_await undo_fault(i);
-    }
-  }
-
-  Task<> undo_fault(std::size_t index) {
-    faults_[index].state = FaultState::over;
-    Host& host = prepared_.host_of(playbook_.faults[index].target);
-    while (!faults_[index].steps.empty()) {
-      const StepId id = faults_[index].steps.back();
-      const UndoReport report = co_await host.undo(id);
-      faults_[index].steps.pop_back();
-      record_undo(report);
-    }
-  }
-
-  void record_undo(const UndoReport& report) {
-    Json fields = to_json(report.result);
-    fields["step"] = report.step;
-    std::size_t fault = 0;
-    if (report.step.size() > 1 && report.step[0] == 'f') fault = static_cast<std::size_t>(std::strtoul(report.step.c_str() + 1, nullptr, 10));
-    fields["fault"] = fault;
-    all_undone_ = all_undone_ && report.result.state != UndoState::refused && report.result.state != UndoState::failed;
-    record("undo", std::move(fields));
-  }
-
-  // Never stoppable: the stop source is not asked from here on.
   Task<> revert() {
     if (stop_.requested()) record_stop();
     steps_.no_more();
-    bool touched = false;
-    for (const ActiveFault& fault : faults_) touched = touched || fault.state != FaultState::waiting;
-    if (touched) record("phase", {{"phase", "revert"}});
-    const auto reports = co_await prepared_.undo_all();
-    for (const UndoReport& report : reports) record_undo(report);
-    for (ActiveFault& fault : faults_) {
-      if (fault.state == FaultState::active) fault.state = FaultState::over;
-    }
-    if (touched) record("undone", {{"ok", all_undone_}});
+    guarding_ = false;
+    co_await faults_.revert();
   }
 
   Task<> recovery() {
@@ -359,13 +280,16 @@ class Runner {
     }
   }
 
+  // However long it takes: what still runs would meet a run that is gone.
   Task<> end_probes() {
+    ending_ = true;
     for (const auto& probe : probes_) probe->stop();
-    const TimePoint limit = world_.clock->now() + kProbeEndLimit;
-    while (probes_running_ > 0 && world_.clock->now() < limit) {
+    const Duration patience = longest_timeout(playbook_) + kProbeEndPatience;
+    const TimePoint limit = world_.clock->now() + patience;
+    while (probes_running_ > 0) {
       co_await world_.clock->sleep(std::chrono::milliseconds(20));
+      if (world_.clock->now() >= limit && !stop_recorded_) record_stop("error", fmt::format("a bug of capsize: a probe did not end within {}", show(patience)));
     }
-    CAPSIZE_CHECK(probes_running_ == 0);
   }
 
   const Playbook& playbook_;
@@ -375,13 +299,13 @@ class Runner {
   Timeline& timeline_;
   StopSource& stop_;
   Evidence evidence_;
-  std::vector<ActiveFault> faults_;
+  FaultPhase faults_;
   std::vector<GuardrailWatch> guardrails_;
   std::vector<std::unique_ptr<Probe>> probes_;
   std::size_t probes_running_ = 0;
   RoomSteps steps_;
   asio::any_io_executor executor_;
-  bool all_undone_ = true, stop_recorded_ = false;
+  bool guarding_ = false, ending_ = false, stop_recorded_ = false;
 };
 
 }  // namespace

@@ -5,9 +5,10 @@
 //   phase     phase: "baseline" | "fault" | "revert" | "recovery" | "escape" | "end"; because; of "escape", watched_until: up to where the recovery was judged
 //   window    probe, window: what the probe handed over (probes/probe.h)
 //   planned   fault (index), summary, intended, steps, allowed, reason
-//   injected  fault, detail
+//   injecting fault: its first change to a machine is about to be made
+//   injected  fault, detail: all of them are
 //   effect    fault, effect: {intended, measured, bites, because}; the last one counts
-//   undo      fault, step, state, because, remedy, detail
+//   undo      fault, step, state, because, remedy, detail; the last one of a step counts
 //   undone    every fault is undone and read back: the recovery clock starts here; ok: false where an undo was refused or failed
 //   escape    share: of the login load, from now on
 //   stop      kind: "operator" | "guardrail" | "not_steady" | "error" | "lost"; because

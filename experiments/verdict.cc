@@ -19,15 +19,17 @@ namespace capsize {
 namespace {
 
 struct Run {
+  explicit Run(const Playbook& playbook) : evidence(playbook) {}
   Evidence evidence;
   Json head = Json::object();
-  std::vector<Json> planned, effects, undos;  // by fault: the last event of each kind (undos: one a step)
-  std::vector<std::set<std::string>> undone_steps;  // by fault, of which there is an undo
-  std::vector<Json> residue;
+  std::vector<Json> planned, effects;  // by fault: the last event of each kind
+  std::vector<Json> undos;             // the last of each step, in their order
+  std::set<std::size_t> begun;         // faults whose injection was
   std::optional<Json> stop;
   std::string escape_stopped;  // why the escape test ended early: all else had been seen by then
   bool without_faults = false;
   bool reverted = false;  // every undo is recorded
+  bool ended = false;     // the record has its end
 };
 
 Json& at_index(std::vector<Json>& all, const Json& event) {
@@ -37,20 +39,26 @@ Json& at_index(std::vector<Json>& all, const Json& event) {
   return all[index];
 }
 
+std::size_t fault_of(const Json& event) { return event.value("fault", std::size_t{0}); }
+
+// A step whose undo failed may have been undone later.
 void note_undo(Run& run, const Json& event) {
-  static const std::vector<std::string> kOrder = {"nothing_to_undo", "undone", "refused", "failed"};
-  const auto rank = [](const std::string& state) { return std::find(kOrder.begin(), kOrder.end(), state) - kOrder.begin(); };
-  const std::string state = event.value("state", "failed");
-  Json& known = at_index(run.undos, event);
-  if (run.undone_steps.size() < run.undos.size()) run.undone_steps.resize(run.undos.size());
-  run.undone_steps[event.value("fault", std::size_t{0})].insert(event.value("step", ""));
-  if (known.is_null() || rank(state) > rank(known.value("state", ""))) known = event;
-  if (state != "refused" && state != "failed") return;
-  Json entry;
-  for (const char* key : {"fault", "step", "state", "because", "remedy", "detail"}) {
-    if (event.contains(key)) entry[key] = event[key];
+  std::erase_if(run.undos, [&](const Json& earlier) { return fault_of(earlier) == fault_of(event) && earlier.value("step", "") == event.value("step", ""); });
+  run.undos.push_back(event);
+}
+
+Json residue_json(const Run& run) {
+  Json out = Json::array();
+  for (const Json& undo : run.undos) {
+    const std::string state = undo.value("state", "failed");
+    if (state != "refused" && state != "failed") continue;
+    Json entry;
+    for (const char* key : {"fault", "step", "state", "because", "remedy", "detail"}) {
+      if (undo.contains(key)) entry[key] = undo[key];
+    }
+    out.push_back(std::move(entry));
   }
-  run.residue.push_back(std::move(entry));
+  return out;
 }
 
 void read(Run& run, const std::vector<Json>& events) {
@@ -60,10 +68,12 @@ void read(Run& run, const std::vector<Json>& events) {
     if (kind == "run") run.head = event, run.without_faults = event.value("without_faults", false);
     else if (kind == "planned") at_index(run.planned, event) = event;
     else if (kind == "effect") at_index(run.effects, event) = event.at("effect");
+    else if (kind == "injecting") run.begun.insert(fault_of(event));
     else if (kind == "undo") note_undo(run, event);
     else if (kind == "stop" && run.evidence.escape_began()) run.escape_stopped = event.value("because", "stopped");
     else if (kind == "stop" && !run.stop) run.stop = event;
     else if (kind == "undone" || kind == "end") run.reverted = true;
+    run.ended = run.ended || kind == "end" || (kind == "phase" && event.value("phase", "") == "end");
   }
 }
 
@@ -85,7 +95,8 @@ bool ends_within(const Playbook& playbook, const Run& run, std::size_t index) {
   const bool begun = run.evidence.injected_at(index) || run.evidence.last() >= phase->from + seconds(playbook.faults[index].at);
   const Json* planned = index < run.planned.size() && run.planned[index].is_object() ? &run.planned[index] : nullptr;
   const std::size_t steps = planned != nullptr && planned->contains("steps") ? planned->at("steps").size() : 1;
-  return begun && (index >= run.undone_steps.size() || run.undone_steps[index].size() < std::max<std::size_t>(1, steps));
+  const auto told = static_cast<std::size_t>(std::count_if(run.undos.begin(), run.undos.end(), [&](const Json& undo) { return fault_of(undo) == index; }));
+  return begun && told < std::max<std::size_t>(1, steps);
 }
 
 Json effect_json(const Run& run, std::size_t index) {
@@ -93,11 +104,19 @@ Json effect_json(const Run& run, std::size_t index) {
   Json out = {{"intended", nullptr}, {"measured", nullptr}, {"bites", false}, {"because", "it was never injected"}};
   if (run.evidence.untold()) out["bites"] = nullptr, out["because"] = kSealed;
   else if (run.evidence.injected_at(index)) out["bites"] = nullptr, out["because"] = "the run ended before its effect was measured";
+  else if (run.begun.contains(index)) out["bites"] = nullptr, out["because"] = "its injection failed or was stopped";
   return out;
 }
 
+// The worst of its steps.
 std::string undo_state(const Playbook& playbook, const Run& run, std::size_t index) {
-  const std::string known = index < run.undos.size() && run.undos[index].is_object() ? run.undos[index].value("state", "failed") : "";
+  static const std::vector<std::string> kOrder = {"nothing_to_undo", "undone", "refused", "failed"};
+  const auto rank = [](const std::string& state) { return std::find(kOrder.begin(), kOrder.end(), state) - kOrder.begin(); };
+  std::string known;
+  for (const Json& undo : run.undos) {
+    const std::string state = undo.value("state", "failed");
+    if (fault_of(undo) == index && (known.empty() || rank(state) > rank(known))) known = state;
+  }
   if (known == "refused" || known == "failed") return known;
   if (ends_within(playbook, run, index)) return "unknown";
   if (run.evidence.untold() && run.evidence.span(Span::fault)) return run.evidence.undone_at() ? "undone" : "unknown";
@@ -202,7 +221,7 @@ std::optional<std::string> tester_problem(const Playbook& playbook, const Eviden
 }
 
 std::optional<Decision> not_a_fair_run(const Playbook& playbook, const Run& run, const Json& faults, const std::vector<Finding>& gate) {
-  if (!run.residue.empty()) return Decision{Outcome::residue, "an undo was refused or failed: " + run.residue.front().value("because", "")};
+  if (const Json residue = residue_json(run); !residue.empty()) return Decision{Outcome::residue, "an undo was refused or failed: " + residue.front().value("because", "")};
   if (run.stop) {
     const std::string kind = run.stop->value("kind", "");
     const std::string because = run.stop->value("because", "");
@@ -210,6 +229,7 @@ std::optional<Decision> not_a_fair_run(const Playbook& playbook, const Run& run,
     if (kind == "not_steady") return Decision{Outcome::inconclusive, because};
     return Decision{Outcome::invalid, because};
   }
+  if (faults.empty() && !run.ended) return Decision{Outcome::invalid, "the record ends before the run did: it was killed"};
   for (const Json& fault : faults) {
     if (fault["undo"] == "unknown") return Decision{Outcome::invalid, "the record ends before the faults were verified gone: ask `capsize status` what is left of them"};
   }
@@ -311,7 +331,7 @@ std::optional<Recovery> watched_recovery(const Playbook& playbook, const Run& ru
 }  // namespace
 
 bool ends_metastable(const Playbook& playbook, const std::vector<Json>& events) {
-  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, {}, {}, false, false};
+  Run run(playbook);
   read(run, events);
   const auto recovery = watched_recovery(playbook, run);
   if (!recovery || recovery->recovered) return false;
@@ -325,7 +345,7 @@ Json judge(const Playbook& as_read, const std::vector<Json>& events) {
   const auto choice = opened_choice(playbook, sealed);
   if (choice && lacks_faults(playbook, events)) playbook = open_sealed(as_read, *choice);
   playbook.opened = choice;  // its faults are among the playbook's, as the run's folder has it
-  Run run{Evidence(playbook), {}, {}, {}, {}, {}, {}, {}, {}, false, false};
+  Run run(playbook);
   read(run, events);
   const bool disturbed = !run.without_faults && !playbook.faults.empty();
   const auto recovery = watched_recovery(playbook, run);
@@ -360,7 +380,7 @@ Json judge(const Playbook& as_read, const std::vector<Json>& events) {
   if (const Json score = game_score(playbook, events, run.evidence, verdict["recovery"]); score.is_object()) verdict["score"] = score;
   if (Json alerts = alerts_json(run.evidence); !alerts.empty()) verdict["alerts"] = std::move(alerts);
   for (const auto& [probe, expectations] : playbook.left_out) verdict["left_out"].push_back({{"probe", probe}, {"expectations", expectations}});
-  verdict["residue"] = run.residue;
+  verdict["residue"] = residue_json(run);
   if (run.stop) verdict["stopped"] = *run.stop;
   return verdict;
 }

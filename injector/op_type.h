@@ -42,6 +42,11 @@ struct OpContext {
   // drains the connection to its end before it looks whether there is anything to undo (the late-write race). Empty: nobody to share with.
   std::function<Task<>(int fd)> share_connection = {};
   std::string state_folder = {};  // absolute: where this host keeps what must outlive it; empty: nowhere
+  // What pause() calls; empty: it sleeps.
+  std::function<Task<>(Duration how_long)> give_way = {};
+
+  // For an apply that waits for others and changes nothing meanwhile: other steps may be undone in the pause.
+  Task<> pause(Duration how_long) { return give_way ? give_way(how_long) : clock.sleep(how_long); }
 };
 
 struct Applied {

@@ -63,7 +63,7 @@ void add_fault(std::vector<Case>& cases, const Summary& summary, std::size_t ind
   Case undo{"undo " + name, Result::passed, words.undo, words.undo_because};
   if (words.undo == "unknown") undo.result = Result::error, undo.message = summary.undo;
   else if (words.undo != "undone" && words.undo != "nothing_to_undo") undo.result = Result::failure;
-  else if (!measured && words.undo == "nothing_to_undo") undo.result = Result::skipped, undo.message = "it was never injected";
+  else if (!measured && words.bites == "no" && words.undo == "nothing_to_undo") undo.result = Result::skipped, undo.message = "it was never injected";
   cases.push_back(std::move(undo));
 }
 

@@ -45,6 +45,14 @@ std::optional<double> in_place_for(std::size_t index, const std::vector<Json>& e
   return injected && undone ? std::optional(*undone - *injected) : std::nullopt;
 }
 
+// Its injection was begun, and never done.
+bool half_injected(std::size_t index, const std::vector<Json>& events) {
+  const auto any = [&](const char* kind) {
+    return std::any_of(events.begin(), events.end(), [&](const Json& event) { return text_of(event, "event") == kind && number_of(event, "fault") == static_cast<double>(index); });
+  };
+  return any("injecting") && !any("injected");
+}
+
 std::string fault_when(const Json& fault, std::optional<double> in_place) {
   constexpr double kWorthSaying = 1;  // seconds earlier than planned
   const auto at = number_of(fault, "at");
@@ -62,7 +70,8 @@ FaultWords fault_words(const Json& fault, std::size_t index, const std::vector<J
   out.fault = text_of(fault, "fault");
   out.target = text_of(fault, "target");
   out.summary = text_of(fault, "summary");
-  out.when = fault_when(fault, in_place_for(index, events));
+  if (half_injected(index, events)) out.when = "but its injection failed or was stopped";
+  else out.when = fault_when(fault, in_place_for(index, events));
   const Json& effect = member(fault, "effect");
   const Json& bites = member(effect, "bites");
   out.bites = bites.is_boolean() ? (bites.get<bool>() ? "yes" : "no") : "unknown";
@@ -233,6 +242,11 @@ void tell_undo(Summary& out, const Json& verdict, bool injected) {
     out.undo = "Whether everything was undone is not known here: ask `capsize status`.";
   } else {
     out.undo = injected ? "Everything was undone, and read back to make sure." : "There was nothing to undo.";
+    std::string why;  // what nothing takes back, as a process that ended, may need somebody
+    for (const FaultWords& fault : out.faults) {
+      if (fault.undo == "nothing_to_undo" && !fault.undo_because.empty()) why += fmt::format(" {}: {}.", fault.fault, fault.undo_because);
+    }
+    if (!why.empty()) out.undo = "Nothing is left that could be undone." + why;
   }
 }
 
@@ -244,7 +258,7 @@ std::string date_words(const std::string& iso) {
 
 bool was_injected(const std::vector<Json>& events, const Json& verdict) {
   if (never_told(verdict)) return true;
-  if (std::any_of(events.begin(), events.end(), [](const Json& event) { return text_of(event, "event") == "injected"; })) return true;
+  if (std::any_of(events.begin(), events.end(), [](const Json& event) { return text_of(event, "event") == "injecting" || text_of(event, "event") == "injected"; })) return true;
   return events.empty() && member(verdict, "without_faults") != true && !list_of(verdict, "faults").empty() && member(member(verdict, "phases"), "fault").is_object();
 }
 

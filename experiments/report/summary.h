@@ -31,7 +31,7 @@ struct FindingWords {
 
 struct FaultWords {
   std::string fault, target, summary;
-  std::string when;         // "at 0 s for 12 s"
+  std::string when;         // "for 12 s, starting 4 s into the fault phase"; or that it never came into place
   std::string bites;        // "yes", "no", "unknown"
   std::string intended, measured, because;
   std::string undo;         // "undone", "nothing_to_undo", "refused", "failed", "unknown": the record ends before it

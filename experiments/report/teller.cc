@@ -101,10 +101,11 @@ std::optional<EventWords> Teller::tell(const Json& event) {
     told.summary = text_of(event, "summary");
     return say("plan", with(told.name + " planned", told.summary));
   }
-  if (kind == "injected") {
+  if (kind == "injecting" || kind == "injected") {
     Told& told = fault(event);
     told.name = name(event);
     told.injected = true;
+    if (kind == "injecting") return std::nullopt;
     return say("fault", with(told.name + " injected", told.summary));
   }
   if (kind == "effect") {

@@ -54,7 +54,8 @@ struct LocalHost::Impl : std::enable_shared_from_this<Impl> {
   Clock& clock;
   StateDir state;
   LocalHostOptions options;
-  AsyncMutex turn;  // applies and undos, one at a time
+  AsyncMutex applies;  // one at a time; taken before the turn
+  AsyncMutex turn;     // of whoever changes something, here or in the journal; an apply that only waits gives way (OpContext::pause)
   std::optional<Journal> journal;
   std::unique_ptr<Guard> guard;
   std::optional<HeldTargets> targets;
@@ -96,9 +97,11 @@ struct LocalHost::Impl : std::enable_shared_from_this<Impl> {
 
   static Task<> claim(std::shared_ptr<Impl> self, std::vector<TargetHere> targets);
   static Task<> begin(std::shared_ptr<Impl> self);
+  static Task<> give_way(std::shared_ptr<Impl> self, Duration how_long);
   static Task<Json> apply(std::shared_ptr<Impl> self, StepId id, Step step, Duration lifetime);
   static Task<Applied> carry_out(std::shared_ptr<Impl> self, const OpType* type, Json args);
   static Task<UndoReport> undo_one(std::shared_ptr<Impl> self, StepId id);
+  static Task<UndoReport> undo_in_turn(std::shared_ptr<Impl> self, StepId id);
   static Task<UndoReport> undo(std::shared_ptr<Impl> self, StepId id);
   static Task<std::vector<UndoReport>> undo_all(std::shared_ptr<Impl> self);
   static Task<> close(std::shared_ptr<Impl> self, bool told);
@@ -135,7 +138,7 @@ Task<> LocalHost::Impl::claim(std::shared_ptr<Impl> self, std::vector<TargetHere
   co_await refuse_residue(self->state, self->clock, self->options.boot_id, self->options.residue_patience);
 }
 
-// Called with the turn held. The guard first: then its identity is in the journal's first record.
+// Called by an apply, with the turn held. The guard first: then its identity is in the journal's first record.
 Task<> LocalHost::Impl::begin(std::shared_ptr<Impl> self) {
   if (self->journal) co_return;
   co_await refuse_residue(self->state, self->clock, self->options.boot_id, self->options.residue_patience);
@@ -160,8 +163,20 @@ Task<> LocalHost::Impl::begin(std::shared_ptr<Impl> self) {
   self->guard = std::move(guard);
 }
 
+// Called with the turn held, by an apply; it has it again when this returns, whoever has told it to end meanwhile.
+Task<> LocalHost::Impl::give_way(std::shared_ptr<Impl> self, Duration how_long) {
+  const bool throws = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  self->turn.unlock();
+  auto sleeping = self->clock.sleep(how_long);
+  co_await settle(std::move(sleeping));
+  co_await self->turn.lock();
+  co_await asio::this_coro::throw_if_cancelled(throws);
+}
+
 Task<Applied> LocalHost::Impl::carry_out(std::shared_ptr<Impl> self, const OpType* type, Json args) {
   OpContext context = self->context();
+  context.give_way = [self](Duration how_long) { return give_way(self, how_long); };
   auto work = within<Applied>(self->clock, self->options.apply_limit, type->apply(std::move(args), context));
   auto applied = co_await std::move(work);
   if (!applied) throw Error(ErrorKind::unavailable, fmt::format("{}: not done within {}", type->name, show(self->options.apply_limit)));
@@ -175,6 +190,8 @@ Task<Json> LocalHost::Impl::apply(std::shared_ptr<Impl> self, StepId id, Step st
   if (undo_type == nullptr || undo_type->undo == nullptr) throw Error(ErrorKind::refused, fmt::format("step {}: no undo is called {}", id, step.undo.type));
   if (lifetime <= Duration{}) throw Error(ErrorKind::refused, fmt::format("step {}: there is no fault without an end", id));
   check_run_id(id);
+  co_await self->applies.lock();
+  const AsyncUnlock unlock_applies(self->applies);
   co_await self->turn.lock();
   const AsyncUnlock unlock(self->turn);
   if (!self->over.empty()) throw Error(ErrorKind::unavailable, fmt::format("step {} was not injected: {}", id, self->over));
@@ -230,15 +247,28 @@ Task<UndoReport> LocalHost::Impl::undo_one(std::shared_ptr<Impl> self, StepId id
   co_return report;
 }
 
-Task<UndoReport> LocalHost::Impl::undo(std::shared_ptr<Impl> self, StepId id) {
+Task<UndoReport> LocalHost::Impl::undo_in_turn(std::shared_ptr<Impl> self, StepId id) {
   co_await self->turn.lock();
   const AsyncUnlock unlock(self->turn);
   const auto report = co_await undo_one(self, id);
   co_return report;
 }
 
+// A step that is in place does not wait for the apply of another; any other may be the one that is being applied.
+Task<UndoReport> LocalHost::Impl::undo(std::shared_ptr<Impl> self, StepId id) {
+  std::optional<AsyncUnlock> unlock_applies;
+  if (!self->lifetimes.contains(id)) {
+    co_await self->applies.lock();
+    unlock_applies.emplace(self->applies);
+  }
+  const auto report = co_await undo_in_turn(self, id);
+  co_return report;
+}
+
 Task<std::vector<UndoReport>> LocalHost::Impl::undo_all(std::shared_ptr<Impl> self) {
   self->stop_apply.emit(asio::cancellation_type::terminal);  // an apply under way is not waited for: its own undo comes next
+  co_await self->applies.lock();
+  const AsyncUnlock unlock_applies(self->applies);
   co_await self->turn.lock();
   const AsyncUnlock unlock(self->turn);
   std::vector<UndoReport> reports;
@@ -255,6 +285,8 @@ Task<std::vector<UndoReport>> LocalHost::Impl::undo_all(std::shared_ptr<Impl> se
 }
 
 Task<> LocalHost::Impl::close(std::shared_ptr<Impl> self, bool told) {
+  co_await self->applies.lock();
+  const AsyncUnlock unlock_applies(self->applies);
   co_await self->turn.lock();
   const AsyncUnlock unlock(self->turn);
   if (self->over.empty()) self->over = "the run is over here";
@@ -277,7 +309,7 @@ Task<> LocalHost::Impl::close(std::shared_ptr<Impl> self, bool told) {
 Task<> LocalHost::Impl::live_out(std::shared_ptr<Impl> self, StepId id, Duration lifetime) {
   co_await self->clock.sleep(lifetime);
   self->lifetimes.erase(id);
-  auto work = undo(self, id);
+  auto work = undo_in_turn(self, id);
   const auto report = co_await settle(std::move(work));
   if (!report->value) co_return;
   Json told = {{"what", "lifetime_undo"}, {"step", id}, {"because", "nobody asked for its undo before its lifetime ended"}};

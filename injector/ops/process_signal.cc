@@ -46,7 +46,7 @@ Task<Json> wait_until_back(SignalOrder order, std::vector<std::string> points, O
   const auto left = [&] { return limit - (context.clock.now() - begun); };
   while (!all_ended(order)) {
     if (left() <= Duration{}) throw Error(ErrorKind::unavailable, fmt::format("{} did not end within {} of {}", describe(order.processes.front()), show(limit), signal_name(order.signal)), "send SIGKILL");
-    co_await context.clock.sleep(kPoll);
+    co_await context.pause(kPoll);
   }
   const double ended = seconds(context.clock.now() - begun);
   Revival revival;
@@ -60,7 +60,7 @@ Task<Json> wait_until_back(SignalOrder order, std::vector<std::string> points, O
     if (left() <= Duration{}) {
       throw Error(ErrorKind::unavailable, fmt::format("{} ended, and nothing took its place within {}", describe(order.processes.front()), show(limit)), "start it; name a \"restart\" command, or a longer \"within\"");
     }
-    co_await context.clock.sleep(kPoll);
+    co_await context.pause(kPoll);
   }
   Json back = Json::array();
   for (const TargetProcess& process : revival.processes) back.push_back({{"pid", process.pid}, {"name", process.comm}});
@@ -154,7 +154,7 @@ Task<Revival> start_again(SignalOrder order, OpContext& context, Duration limit)
     const bool nobody_to_see = has_no_successor(order) && (ended || waited > kSettled);
     out.back = !out.processes.empty() || (nobody_to_see && out.problem.empty());
     if (out.back || !out.problem.empty() || waited >= limit) break;
-    co_await context.clock.sleep(kPoll);
+    co_await context.pause(kPoll);
   }
   if (out.back) out.problem.clear();
   co_return out;

@@ -37,6 +37,9 @@ inline Task<Applied> set_apply(Json args, OpContext& context) {
   if (world.hangs.contains(name)) {
     co_await context.clock.sleep(1h);
   }
+  for (int pauses = args.value("pauses", 0); pauses > 0; --pauses) {
+    co_await context.pause(100ms);
+  }
   if (world.apply_throws.contains(name)) throw Error(ErrorKind::unavailable, name + " broke");
   Applied applied;
   applied.detail["name"] = name;

@@ -101,6 +101,52 @@ TEST_CASE("undoing everything does not wait for an apply that hangs", "[host]") 
   CHECK(world.there.empty());
 }
 
+TEST_CASE("an apply that only waits holds up no undo of another step, asked for or at the end of a lifetime", "[host]") {
+  Bench bench;
+  bench.now(bench.host->apply("a", step("a"), 1h));
+  bench.now(bench.host->apply("b", step("b"), 5s));
+  Step waiting = step("c");
+  waiting.apply.args["pauses"] = 100;  // 10 s
+  bool applied = false;
+  asio::co_spawn(bench.io, bench.host->apply("c", waiting, 1h), [&](std::exception_ptr error, Json) { applied = error == nullptr; });
+  bench.clock.run(bench.io, 1s);
+  CHECK(bench.get(bench.host->undo("a"), 1s).result.state == UndoState::undone);
+  bench.clock.run(bench.io, 4s);
+  CHECK(world.there == std::set<std::string>{"c"});
+  CHECK(bench.notices.size() == 1);
+  CHECK(!applied);
+
+  SECTION("and ends well") {
+    bench.clock.run(bench.io, 10s);
+    CHECK(applied);
+    CHECK(said(bench.now(bench.host->undo_all())) == Words{"c undone"});
+  }
+  SECTION("its own undo comes after it, never in the midst of it") {
+    CHECK(bench.get(bench.host->undo("c"), 10s).result.state == UndoState::undone);
+    CHECK(applied);
+  }
+  SECTION("undoing everything ends it, and undoes it once") {
+    CHECK(bench.get(bench.host->undo_all(), 1s).empty());  // by its own undo
+    CHECK(!applied);
+    CHECK(bench.now(bench.host->undo("c")).result.state == UndoState::undone);
+    CHECK(std::count(world.log.begin(), world.log.end(), "undo c") == 1);
+  }
+  SECTION("and is ended when its time is over") {
+    bench.clock.run(bench.io, 2h);
+  }
+  CHECK(world.there.empty());
+}
+
+TEST_CASE("an apply that waits in vain is ended by its limit, with the turn in its hands", "[host]") {
+  Bench bench;
+  bench.now(bench.host->apply("a", step("a"), 1h));
+  Step waiting = step("b");
+  waiting.apply.args["pauses"] = 1000;  // 100 s
+  CHECK_THROWS_WITH(bench.get(bench.host->apply("b", waiting, 1h), 1min), "set.apply: not done within 30s");
+  CHECK(world.there == std::set<std::string>{"a"});
+  CHECK(said(bench.now(bench.host->undo_all())) == Words{"a undone"});
+}
+
 TEST_CASE("a cancelled caller does not interrupt an undo", "[host]") {
   Bench bench;
   bench.now(bench.host->apply("a", step("a"), 1h));

@@ -76,7 +76,10 @@ std::string server_of_pid(const Json& pid) { return "auth" + std::to_string((pid
 
 struct SimHeld final : Held {
   explicit SimHeld(std::string server_) : server(std::move(server_)) {}
-  void release() noexcept override { current->server(server).resume(); }
+  ~SimHeld() override { release(); }
+  void release() noexcept override {
+    if (current != nullptr) current->server(server).resume();
+  }
   std::string server;
 };
 
@@ -95,17 +98,23 @@ Task<Json> sim_state(Json args, OpContext&) {
   co_return Json{{"same", "yes"}, {"because", ""}, {"threads", 1}, {"states", {{paused ? "t" : "S", 1}}}, {"cpu_ticks_in_window", paused ? 0 : 3}, {"window", "100ms"}};
 }
 
-Task<Applied> sim_hold(Json args, OpContext&) {
+Task<Applied> sim_hold(Json args, OpContext& context) {
   Applied applied;
   const std::string server = server_of_pid(args.at("identity").at("pid"));
   current->server(server).pause();
   applied.held = std::make_unique<SimHeld>(server);
+  if (current->on_hold) {
+    co_await current->on_hold(server, context);
+  }
   co_return applied;
 }
 
 Task<UndoResult> sim_release(Json args, OpContext&) {
+  const std::string server = server_of_pid(args.at("identity").at("pid"));
+  const auto instead = current->on_release ? current->on_release(server) : std::nullopt;
+  if (instead) co_return *instead;
   UndoResult result;
-  const bool paused = current->server(server_of_pid(args.at("identity").at("pid"))).paused();
+  const bool paused = current->server(server).paused();
   result.state = paused ? UndoState::failed : UndoState::undone;
   result.because = paused ? "it is still stopped" : "it runs again";
   co_return result;

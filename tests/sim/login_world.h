@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -93,6 +94,9 @@ class LoginWorld {
   FakeHaproxy haproxy;
   std::string why_wrongly_accepted;  // not empty: the service takes wrong passwords
   bool service_up = true;
+  // Awaited by process.pause once a server stands still; and its undo's answer instead of the model's, where it gives one.
+  std::function<Task<>(std::string server, OpContext& context)> on_hold;
+  std::function<std::optional<UndoResult>(const std::string& server)> on_release;
   std::function<void(Timeline& timeline)> on_start;  // of the next runs, before their first event
   // Instead of the model: what answers the logins.
   std::function<std::unique_ptr<LoginTransport>(const ProbeContext&)> answers;
