@@ -2,4 +2,4 @@
 #pragma once
 #include <catch2/catch.hpp>
 
-#include "injector/base/precompiled.h"
+#include "experiments/precompiled.h"

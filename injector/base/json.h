@@ -2,6 +2,8 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+extern template class nlohmann::basic_json<>;  // compiled once, in json.cc, instead of in nearly every file
+
 namespace capsize {
 
 using Json = nlohmann::json;

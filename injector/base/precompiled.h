@@ -1,4 +1,4 @@
-// The heavy third-party headers that nearly every file needs, compiled once.
+// What nearly every file needs, compiled once: the heavy headers of others, and ours that pull in more.
 #pragma once
 #include <fmt/format.h>
 
@@ -14,13 +14,24 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <random>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "injector/base/diagnostics.h"
+#include "injector/base/error.h"
+#include "injector/base/json.h"
+#include "injector/base/param_types.h"
+#include "injector/base/settle.h"
+#include "injector/base/spec.h"
+#include "injector/base/task.h"
+#include "injector/base/within.h"

@@ -1,0 +1,3 @@
+#include "injector/base/json.h"
+
+template class nlohmann::basic_json<>;
