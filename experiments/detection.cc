@@ -52,7 +52,7 @@ double due_at(const Evidence& evidence, std::optional<std::size_t> fault, double
   return std::min(in_place, phase->from + seconds(at));
 }
 
-void judge_silence(AlertTime& out, const Evidence& evidence, const std::vector<const Window*>& windows, std::optional<std::size_t> fault) {
+void judge_silence(AlertTime& out, const Evidence& evidence, const std::vector<const Window*>& windows, std::optional<std::size_t> fault, double unseen) {
   const auto baseline = evidence.span(Span::baseline);
   for (const Window* window : windows) {
     if (baseline && to_of(window) <= baseline->to && is_there(alert_state(*window))) out.always = true;
@@ -71,8 +71,11 @@ void judge_silence(AlertTime& out, const Evidence& evidence, const std::vector<c
     out.doubt = "whether it was silent before the fault is not known: " + why(before);
   } else {
     out.silent_before = true;
-    const Window* untouched = last_before(windows, due_at(evidence, fault, *out.moment) - 1e-6);
-    if (untouched != nullptr && alert_state(*untouched) == AlertState::pending) out.doubt = "it was pending already when this fault began, and may have fired without it";
+    const double due = due_at(evidence, fault, *out.moment);
+    const Window* untouched = last_before(windows, due - 1e-6);
+    const double not_looked_for = due - to_of(before);
+    if (not_looked_for > unseen) out.doubt = fmt::format("nobody had looked for {} when this fault began: it may have fired before", seconds_text(not_looked_for));
+    else if (untouched != nullptr && alert_state(*untouched) == AlertState::pending) out.doubt = "it was pending already when this fault began, and may have fired without it";
   }
 }
 
@@ -168,8 +171,8 @@ AlertTime time_to_detect(const Evidence& evidence, const std::string& probe, std
   out.moment = evidence.injected_at(fault);
   if (!out.moment) return out;
   const auto& windows = evidence.windows(probe);
-  judge_silence(out, evidence, windows, fault);
   const double unseen = longest_unseen(evidence, fault, *out.moment, in_time);
+  judge_silence(out, evidence, windows, fault, unseen);
   for (const Window* window : windows) {
     if (to_of(window) <= *out.moment) continue;
     const AlertState state = alert_state(*window);

@@ -7,6 +7,7 @@
 #include "experiments/report/summary.h"
 #include "experiments/report/words.h"
 #include "probes/health.h"
+#include "probes/probe.h"
 
 namespace capsize {
 namespace {
@@ -129,6 +130,25 @@ void add_alert(Summary& out, const Json& verdict) {
   out.key_numbers.push_back(std::move(number));
 }
 
+// Of a parameter that the playbook may leave to its default; empty: the probe has none of that name.
+std::string setting(const Json& use, const ProbeType& type, const std::string& name) {
+  for (const FieldInfo& field : type.spec().fields()) {
+    if (field.name == name) return use.contains(name) ? text_of(use, name) : field.default_value.is_string() ? field.default_value.get<std::string>() : "";
+  }
+  return "";
+}
+
+// What a login costs the service hangs on it, and load generators differ in it without a word. Empty: a probe that has no such choice.
+std::string connections_of(const Json& use) {
+  const ProbeType* type = find_probe(text_of(use, "probe"));
+  const std::string kept = type != nullptr ? setting(use, *type, "connections") : "";
+  if (kept.empty()) return "";
+  const bool tls = std::any_of(use.begin(), use.end(), [](const Json& value) { return value.is_string() && value.get_ref<const std::string&>().starts_with("https://"); });
+  std::string out = kept == "new" ? "a new one for each login" : "kept alive from login to login";
+  if (tls) out += setting(use, *type, "tls_resumption") == "always" ? "; a new one resumes the TLS session of the one before" : "; each new one makes a full TLS handshake";
+  return out;
+}
+
 }  // namespace
 
 void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, const Json& verdict) {
@@ -144,7 +164,7 @@ void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, cons
   add_alert(out, verdict);
 }
 
-void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events) {
+void add_generator(Summary& out, const Json& playbook, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events) {
   for (const ProbeWindows& probe : probes) {
     double due = 0;
     double not_sent = 0;
@@ -155,6 +175,7 @@ void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const 
     if (due == 0) continue;
     out.generator.emplace_back(probe.name + ": attempts due", plain_count(due));
     out.generator.emplace_back(probe.name + ": due but not sent in time", not_sent == 0 ? "0" : fmt::format("{} ({})", plain_count(not_sent), plain_value("ratio", not_sent / due)));
+    if (const std::string how = connections_of(member(member(playbook, "probes"), probe.name.c_str())); !how.empty()) out.generator.emplace_back(probe.name + ": connections", how);
     if (probe.offers("send_late.p99")) {
       const auto late = probe.measure("send_late.p99", 0, out.seconds + 1);
       if (late) out.generator.emplace_back(probe.name + ": 99 % were sent at most this late", plain_value("duration", late->value));

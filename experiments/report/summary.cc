@@ -368,7 +368,7 @@ Summary summarize(const Json& playbook, const std::vector<Json>& events, const J
   out.game = game_words(verdict);
   const auto probes = probe_windows(playbook, events);
   add_key_numbers(out, probes, verdict);
-  add_generator(out, probes, events);
+  add_generator(out, playbook, probes, events);
   return out;
 }
 

@@ -130,7 +130,7 @@ GameWords game_words(const Json& verdict);
 bool never_told(const Json& verdict);
 // Parts of summarize(): the numbers of the first screen (numbers.cc).
 void add_key_numbers(Summary& out, const std::vector<ProbeWindows>& probes, const Json& verdict);
-void add_generator(Summary& out, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events);
+void add_generator(Summary& out, const Json& playbook, const std::vector<ProbeWindows>& probes, const std::vector<Json>& events);
 
 // Tells a timeline as lines for people, event by event, in order; says nothing of those that are not worth a line (windows, an effect
 // measured again with the same answer).

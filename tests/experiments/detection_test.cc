@@ -40,6 +40,7 @@ std::vector<Json> events(const std::string& looks, bool inject = true) {
     if (i == 20) out.push_back({{"t", 20.0}, {"event", "phase"}, {"phase", "revert"}});
     if (i == 20 && inject) out.push_back({{"t", 20.0}, {"event", "undo"}, {"fault", 0}, {"step", "f0.s0"}, {"state", "undone"}});
     if (i == 20 && inject) out.push_back({{"t", 20.0}, {"event", "undone"}, {"ok", true}});
+    if (looks[i] == '.') continue;  // nobody looked
     out.push_back({{"t", at}, {"event", "window"}, {"probe", "alarm"}, {"window", window(looks[i], at)}});
   }
   out.push_back({{"t", static_cast<double>(looks.size())}, {"event", "phase"}, {"phase", "end"}});
@@ -106,6 +107,8 @@ TEST_CASE("a missing answer is never a good verdict, nor a bad one where it migh
                     {std::string(10, 'n') + "fffff", Holds::unknown, "whether it was silent before the fault is not known: there is no alert rule"},
                     {kSilent + "ss", Holds::unknown, "it cannot be told"},                          // the run ended too soon
                     {kSilent, Holds::unknown, "the fault was never injected"},
+                    {"sssss....." "sff", Holds::unknown, "nobody had looked for 5.50 s when this fault began: it may have fired before"},
+                    {"sssssss..." "sff", Holds::yes, "Skew fired 1.50 s after the fault"},
                     {"sssssssssp" "ff", Holds::unknown, "it was pending already when this fault began, and may have fired without it"}});
   // What was seen outweighs what was not.
   check(detects(), {{kSilent + "??f", Holds::yes, "fired 2.50 s after"}, {kSilent + "ssss?ff", Holds::no, "fired 5.50 s after"}, {"sss?ssssss" "f", Holds::yes, "fired 500 ms after"}});

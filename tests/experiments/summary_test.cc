@@ -80,6 +80,25 @@ TEST_CASE("the load and the key numbers of a run are its logins', not those of a
   for (std::size_t i = 0; i < without.key_numbers.size(); ++i) CHECK(beside.key_numbers[i].label == without.key_numbers[i].label);
 }
 
+TEST_CASE("how the load connects, and whether it resumes TLS sessions, is told", "[report]") {
+  Sample sample = refuted_sample();
+  Json& login = sample.playbook["probes"]["login"];
+  const auto told = [&] {
+    for (const auto& [what, value] : summarize(sample.playbook, sample.events, sample.verdict).generator) {
+      if (what == "login: connections") return value;
+    }
+    return std::string();
+  };
+  CHECK(told() == "kept alive from login to login");
+  login["url"] = "https://login.example/login";
+  CHECK(told() == "kept alive from login to login; each new one makes a full TLS handshake");
+  login["connections"] = "new";
+  login["tls_resumption"] = "always";
+  CHECK(told() == "a new one for each login; a new one resumes the TLS session of the one before");
+  login["probe"] = "login.ldap";
+  CHECK(told().empty());
+}
+
 TEST_CASE("a recovery that came too late is told as missed", "[report]") {
   Sample sample = refuted_sample();
   sample.verdict["findings"][3]["holds"] = "no";
