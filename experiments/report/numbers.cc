@@ -131,7 +131,7 @@ void add_alert(Summary& out, const Json& verdict) {
 }
 
 // Of a parameter that the playbook may leave to its default; empty: the probe has none of that name.
-std::string setting(const Json& use, const ProbeType& type, const std::string& name) {
+std::string setting(const Json& use, const ProbeType& type, const char* name) {
   for (const FieldInfo& field : type.spec().fields()) {
     if (field.name == name) return use.contains(name) ? text_of(use, name) : field.default_value.is_string() ? field.default_value.get<std::string>() : "";
   }

@@ -1,5 +1,5 @@
 // One load as the probe login.http makes it, and its figures as one line of JSON: what tests/bench/load compares with other clients.
-//   load_bench PARAMS SECONDS     PARAMS: the probe's JSON. Of a rate that nothing can keep up with, all that was due is sent, however long it takes.
+//   load_bench PARAMS SECONDS     PARAMS: the probe's JSON; with "probe": "bare", a request is a success by its status, as it is for wrk. Of a rate that nothing can keep up with, all that was due is sent, however long it takes.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <csignal>
@@ -7,12 +7,83 @@
 #include <iostream>
 
 #include "probes/health.h"
+#include "probes/http/connection_pool.h"
 #include "probes/load/histogram.h"
+#include "probes/load/load_probe.h"
+#include "probes/login/http_transport.h"
+#include "probes/login/login_params.h"
 #include "probes/probe.h"
 
 using namespace capsize;
 
 namespace {
+
+struct BareParams : LoginHttpParams {
+  Url url;
+};
+
+const Spec<BareParams>& bare_spec() {
+  static const auto spec = [] {
+    Spec<BareParams> out;
+    out.required("url", &BareParams::url, "where it is sent to");
+    add_load_params(out);
+    add_connection_params(out);
+    return out;
+  }();
+  return spec;
+}
+
+// No login: the engine by itself.
+class BareTransport final : public LoginTransport {
+ public:
+  BareTransport(Clock& clock, const BareParams& params, const PoolOptions& pool) : clock_(clock), url_(params.url), tls_(tls_of(params)), options_(pool) {
+    auto request = make_request(boost::beast::http::verb::post, url_);
+    request.set(boost::beast::http::field::content_type, "application/json");
+    request.body() = R"({"password":"pw17","user":"user17"})";
+    request.prepare_payload();
+    wire_ = wire_of(request);
+  }
+
+  Task<> open() override {
+    const auto executor = co_await asio::this_coro::executor;
+    const auto origin = co_await resolve_origin(url_, tls_);
+    pool_ = std::make_shared<ConnectionPool>(clock_, executor, origin, options_);
+    co_await pool_->warm();
+  }
+
+  Task<Answer> attempt(LoginAttempt) override {
+    Lease lease = pool_->idle();
+    if (!lease) {
+      auto acquired = co_await pool_->acquire();
+      if (acquired.result.error) co_return Answer::refused;
+      lease = std::move(acquired.lease);
+    }
+    const HttpReply reply = co_await lease->exchange(wire_);
+    if (reply.connect.error || reply.error) co_return Answer::broken;
+    if (reply.keep_alive) lease.give_back();
+    co_return reply.status == 200 ? Answer::ok : Answer::denied;
+  }
+
+  Task<> close() override { co_await pool_->close(); }
+
+ private:
+  Clock& clock_;
+  const Url url_;
+  const TlsOptions tls_;
+  const PoolOptions options_;
+  std::string wire_;
+  std::shared_ptr<ConnectionPool> pool_;
+};
+
+std::unique_ptr<Probe> make_probe(ProbeContext context) {
+  const std::string probe = context.params.value("probe", "login.http");
+  context.params.erase("probe");
+  if (probe != "bare") return find_probe(probe)->make(std::move(context));
+  const BareParams params = bare_spec().parse_or_throw(context.params);
+  const LoadPlan plan = load_plan_of(context, params, {});
+  const PoolOptions pool = pool_of(params, plan);
+  return make_load_probe(std::move(context), plan, [params, pool](Clock& clock, std::uint64_t) { return std::make_unique<BareTransport>(clock, params, pool); });
+}
 
 struct Figures {
   std::vector<Json> windows;
@@ -85,7 +156,7 @@ int main(int argc, char** argv) {
     context.clock = &clock;
     context.start = figures.origin;
     context.emit = [&figures](Window window) { figures.windows.push_back(std::move(window)); };
-    const auto probe = find_probe("login.http")->make(std::move(context));
+    const auto probe = make_probe(std::move(context));
     asio::co_spawn(io, run_probe(clock, *probe, figures), rethrow);
     asio::co_spawn(io, stop_after(clock, *probe, from_seconds(std::stod(argv[2]))), rethrow);
     io.run();

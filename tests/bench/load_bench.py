@@ -116,16 +116,17 @@ class Bench:
         return row
 
     def closed(self):
-        plain = lambda: self.saturated(80000)
-        checked = lambda: self.saturated(40000, session_url=self.url().replace("login", "session"))
-        rows = [self.pair("64 keep-alive, wrk", plain, self.wrk), self.pair("64 keep-alive, h2load", plain, self.h2load)]
-        return rows + [self.pair("64 keep-alive, two requests a login, wrk", checked, self.wrk)]
+        bare = lambda: self.saturated(100000, probe="bare")
+        login = lambda: self.saturated(100000)
+        checked = lambda: self.saturated(50000, session_url=self.url().replace("login", "session"))
+        rows = [self.pair("64 keep-alive, wrk", bare, self.wrk), self.pair("64 keep-alive, h2load", bare, self.h2load)]
+        return rows + [self.pair("64 keep-alive, the token read, wrk", login, self.wrk), self.pair("64 keep-alive, two requests a login, wrk", checked, self.wrk)]
 
     def new(self):
-        return [self.pair("a new connection each, wrk", lambda: self.saturated(15000, connections="new"), lambda: self.wrk(close=True))]
+        return [self.pair("a new connection each, wrk", lambda: self.saturated(15000, probe="bare", connections="new"), lambda: self.wrk(close=True))]
 
     def tls(self):
-        ours = lambda: self.capsize(0.29, rate="1000000/s", timeout="100s", max_in_flight=64, pool=64, url=self.url(True), ca_file=self.server.folder + "/cert.pem")
+        ours = lambda: self.saturated(40000, probe="bare", url=self.url(True), ca_file=self.server.folder + "/cert.pem")
         return [self.pair("TLS, 64 keep-alive, wrk", ours, lambda: self.wrk(tls=True))]
 
     def logged(self, seconds, rate):

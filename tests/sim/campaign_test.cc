@@ -1,4 +1,4 @@
-// The verdict measured: docs/verdict.md has the figures. The whole of it: unit_tests "[campaign]"
+// The verdict measured: docs/verdict.md has the figures. The whole of it: campaign "[.campaign]"
 #include "tests/sim/campaign.h"
 
 #include <cstdlib>
