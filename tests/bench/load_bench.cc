@@ -64,7 +64,9 @@ class BareTransport final : public LoginTransport {
     co_return reply.status == 200 ? Answer::ok : Answer::denied;
   }
 
-  Task<> close() override { co_await pool_->close(); }
+  Task<> close() override {
+    co_await pool_->close();
+  }
 
  private:
   Clock& clock_;

@@ -89,11 +89,11 @@ class Bench:
         return self.capsize(0.25 + logins / 1e6, rate="1000000/s", timeout="100s", max_in_flight=64, pool=64, **params)
 
     def wrk(self, tls=False, close=False):
-        output, cpu, _ = run(["wrk", "-t1", "-c64", "-d2", "-s", "%s/%s.lua" % (self.server.folder, "close" if close else "post"), self.url(tls)])
+        output, cpu, _ = run(["wrk", "-t1", "-c64", "-d3", "-s", "%s/%s.lua" % (self.server.folder, "close" if close else "post"), self.url(tls)])
         done = int(re.search(r"(\d+) requests in", output).group(1))
         return {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1)), "cpu_us": cpu * 1e6 / done}
 
-    def h2load(self, seconds=2, rate=None, log=None, tls=False):
+    def h2load(self, seconds=3, rate=None, log=None, tls=False):
         command = ["h2load", "--h1", "-t1", "-c", "64", "-D", str(seconds), "-d", self.server.folder + "/body", "-H", "Content-Type: application/json"]
         command += ["--rps", str(rate / 64)] if rate else []
         command += ["--log-file=" + log] if log else []
@@ -116,8 +116,8 @@ class Bench:
         return row
 
     def closed(self):
-        bare = lambda: self.saturated(100000, probe="bare")
-        login = lambda: self.saturated(100000)
+        bare = lambda: self.saturated(200000, probe="bare")
+        login = lambda: self.saturated(200000)
         checked = lambda: self.saturated(50000, session_url=self.url().replace("login", "session"))
         rows = [self.pair("64 keep-alive, wrk", bare, self.wrk), self.pair("64 keep-alive, h2load", bare, self.h2load)]
         return rows + [self.pair("64 keep-alive, the token read, wrk", login, self.wrk), self.pair("64 keep-alive, two requests a login, wrk", checked, self.wrk)]

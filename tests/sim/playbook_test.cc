@@ -274,6 +274,7 @@ TEST_CASE("two faults on one target at one time are refused, one after the other
 TEST_CASE("a retry storm outlives its fault and is metastable, the same playbook without retries recovers", "[sim]") {
   Json playbook = skew_playbook();
   playbook["probes"]["login"].update({{"rate", "205/s"}, {"timeout", "4s"}, {"retry", "fixed"}, {"retries", 2}, {"retry_pause", "200ms"}, {"attempt_timeout", "1s"}});
+  playbook["probes"]["login"]["retry_jitter"] = "20%";  // or each attempt falls on another's, and whoever comes first meets the same server for ever
   {
     Json brief = playbook;
     brief["timing"]["recovery"] = "20s";
@@ -285,10 +286,10 @@ TEST_CASE("a retry storm outlives its fault and is metastable, the same playbook
     CHECK(result.verdict["faults"][0]["undo"] == "undone");
     const Json storm = result.verdict["recovery"]["retry_amplification"];
     CHECK(storm["baseline"].get<double>() < 1.05);
-    CHECK(storm["after"].get<double>() > 2);
+    CHECK(storm["after"].get<double>() > 1.3);
     CHECK(result.verdict["recovery"]["kind_because"].get<std::string>().find("attempts a login") != std::string::npos);
   }
-  for (const char* key : {"retry", "retries", "retry_pause", "attempt_timeout"}) playbook["probes"]["login"].erase(key);
+  for (const char* key : {"retry", "retries", "retry_pause", "retry_jitter", "attempt_timeout"}) playbook["probes"]["login"].erase(key);
   playbook["probes"]["login"]["timeout"] = "1s";
   LoginWorld world("as-it-was");
   const auto result = world.run(world.playbook(playbook.dump()));

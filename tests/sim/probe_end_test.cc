@@ -47,7 +47,7 @@ TEST_CASE("a run waits for what its probes have under way, however long their ti
   CHECK(result.events.back()["t"].get<double>() == Approx(190).margin(1));
 }
 
-TEST_CASE("a probe that dies while it ends makes the run invalid; a stop that comes as late changes nothing", "[sim][runner]") {
+TEST_CASE("a probe that dies while it ends makes the run invalid, a stop that comes as late changes nothing", "[sim][runner]") {
   LoginWorld world("hardened");
   const TimePoint end = world.clock.now() + 10s;
   const bool dies = GENERATE(true, false);

@@ -17,7 +17,7 @@ const std::array<int, 2> kFamilies = {AF_INET, AF_INET6};
 TEST_CASE("a delayed service answers later by what was asked for, and at once when it is undone", "[net.faults]") {
   for (const int family : kFamilies) {
     INFO("family " << family);
-    const Bound service(family, SOCK_STREAM);
+    const BoundSocket service(family, SOCK_STREAM);
     Injection injection("net.delay", "service", service.target("tcp"), {{"delay", "150ms"}, {"direction", "both"}});
     INFO(injection.plan.summary);
     SystemClock clock;
@@ -33,7 +33,7 @@ TEST_CASE("a delayed service answers later by what was asked for, and at once wh
 }
 
 TEST_CASE("a backend that answers later is seen by its clients", "[net.faults]") {
-  const Bound service(AF_INET, SOCK_STREAM);
+  const BoundSocket service(AF_INET, SOCK_STREAM);
   Injection injection("backend.latency", "service", service.target("tcp"), {{"later", "100ms"}});
   CHECK(connect_to(AF_INET, service.port, 10000) == Outcome::connected);
   check_bites(injection.effect_in_time());
@@ -43,7 +43,7 @@ TEST_CASE("a backend that answers later is seen by its clients", "[net.faults]")
 TEST_CASE("connections to a service in a black hole hang, and those that are refused fail at once", "[net.faults]") {
   for (const int family : kFamilies) {
     INFO("family " << family);
-    const Bound service(family, SOCK_STREAM);
+    const BoundSocket service(family, SOCK_STREAM);
     {
       Injection injection("net.blackhole", "service", service.target("tcp"), Json::object());
       CHECK(connect_to(family, service.port, 300) == Outcome::timed_out);
@@ -60,10 +60,10 @@ TEST_CASE("connections to a service in a black hole hang, and those that are ref
 }
 
 TEST_CASE("a partition on loopback cuts the addresses it names, and no others", "[net.faults]") {
-  const Bound service(AF_INET, SOCK_STREAM);
+  const BoundSocket service(AF_INET, SOCK_STREAM);
   Injection injection("net.partition", "network", {{"local", {"127.0.0.1"}}, {"peers", {"127.0.0.1"}}, {"peer_ports", {service.port}}, {"protocol", "tcp"}}, Json::object());
   CHECK(connect_to(AF_INET, service.port, 300) == Outcome::timed_out);
-  const Bound other(AF_INET, SOCK_STREAM);
+  const BoundSocket other(AF_INET, SOCK_STREAM);
   CHECK(connect_to(AF_INET, other.port, 10000) == Outcome::connected);
   check_bites(injection.effect_in_time());
   check_gone(injection);
@@ -72,7 +72,7 @@ TEST_CASE("a partition on loopback cuts the addresses it names, and no others", 
 TEST_CASE("lost datagrams are the share that was asked for", "[net.faults]") {
   for (const int family : kFamilies) {
     INFO("family " << family);
-    const Bound service(family, SOCK_DGRAM);
+    const BoundSocket service(family, SOCK_DGRAM);
     Injection injection("net.loss", "service", service.target("udp"), {{"share", "30%"}});
     int arrived = 0;
     for (int i = 0; i < 20; ++i) {
@@ -95,7 +95,7 @@ TEST_CASE("datagrams come twice, in another order, or not at all when their chec
   };
   for (const Case& one : {Case{"net.duplicate", {{"share", "30%"}}}, Case{"net.corrupt", {{"share", "30%"}}}, Case{"net.reorder", {{"share", "30%"}, {"delay", "5ms"}}},
                           Case{"net.loss", {{"enter_bad", "10%"}, {"leave_bad", "30%"}}}}) {
-    const Bound service(AF_INET, SOCK_DGRAM);
+    const BoundSocket service(AF_INET, SOCK_DGRAM);
     Injection injection(one.fault, "service", service.target("udp"), one.params);
     INFO(injection.plan.summary);
     int arrived = 0;
@@ -113,7 +113,7 @@ TEST_CASE("datagrams come twice, in another order, or not at all when their chec
 }
 
 TEST_CASE("a narrow line lets so many bytes a second pass", "[net.faults]") {
-  const Bound service(AF_INET, SOCK_DGRAM);
+  const BoundSocket service(AF_INET, SOCK_DGRAM);
   Injection injection("net.rate", "service", service.target("udp"), {{"rate", "800kbit/s"}, {"queue", "100ms"}});
   INFO(injection.plan.summary);
   SystemClock clock;
@@ -133,7 +133,7 @@ TEST_CASE("a narrow line lets so many bytes a second pass", "[net.faults]") {
 }
 
 TEST_CASE("queries for the chosen names are not answered, and others are", "[net.faults]") {
-  const Bound server(AF_INET, SOCK_DGRAM);
+  const BoundSocket server(AF_INET, SOCK_DGRAM);
   Injection injection("net.dns", "service", server.target("udp"), {{"names", {"db.staging"}}});
   const auto query = [](const std::string& first, const std::string& second) {
     std::string out("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00", 12);
@@ -148,7 +148,7 @@ TEST_CASE("queries for the chosen names are not answered, and others are", "[net
 }
 
 TEST_CASE("a fault that nobody's traffic meets does not bite, and says so", "[net.faults]") {
-  const Bound service(AF_INET, SOCK_STREAM);
+  const BoundSocket service(AF_INET, SOCK_STREAM);
   Injection quiet("net.loss", "service", service.target("udp"), {{"share", "30%"}});
   const Effect none = quiet.effect();
   CHECK_FALSE(none.bites);

@@ -21,9 +21,9 @@ using process_test::LocalView;
 inline SocketAddress loopback(int family, int port) { return socket_address(family == AF_INET6 ? "::1" : "127.0.0.1", static_cast<std::uint16_t>(port)); }
 
 // A socket on loopback at a port of its own.
-class Bound {
+class BoundSocket {
  public:
-  Bound(int family, int type) : family_(family), fd(::socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+  BoundSocket(int family, int type) : family_(family), fd(::socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
     SocketAddress where = loopback(family, 0);
     REQUIRE(::bind(fd.get(), where.get(), where.size) == 0);
     REQUIRE(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&where.bytes), &where.size) == 0);

@@ -24,7 +24,7 @@ std::string query_for(const std::string& first, const std::string& second) {
 // Somebody's traffic with the service, until it is dropped: a new connection every 20 ms of which the last ones stay open, or bursts of datagrams.
 class Traffic {
  public:
-  Traffic(const Bound& service, int family, Kind kind) : service_(service), family_(family), kind_(kind), thread_([this] { flow(); }) {}
+  Traffic(const BoundSocket& service, int family, Kind kind) : service_(service), family_(family), kind_(kind), thread_([this] { flow(); }) {}
   ~Traffic() {
     over_ = true;
     thread_.join();
@@ -51,7 +51,7 @@ class Traffic {
     }
   }
 
-  const Bound& service_;
+  const BoundSocket& service_;
   int family_;
   Kind kind_;
   std::atomic<bool> over_ = false;
@@ -89,14 +89,14 @@ const std::vector<Case>& cases() {
 }
 
 // The service is selected as a service, and by net.partition as what lies between two sets of addresses.
-std::unique_ptr<Injection> inject(const Case& one, const Bound& service, int family) {
+std::unique_ptr<Injection> inject(const Case& one, const BoundSocket& service, int family) {
   const char* protocol = one.kind == Kind::tcp ? "tcp" : "udp";
   if (std::string(one.fault) != "net.partition") return std::make_unique<Injection>(one.fault, "service", service.target(protocol), one.params);
   const char* own = family == AF_INET6 ? "::1" : "127.0.0.1";
   return std::make_unique<Injection>(one.fault, "network", Json{{"local", {own}}, {"peers", {own}}, {"peer_ports", {service.port}}, {"protocol", protocol}}, one.params);
 }
 
-bool whole_again(const Bound& service, int family, Kind kind) {
+bool whole_again(const BoundSocket& service, int family, Kind kind) {
   if (kind == Kind::tcp) return connect_to(family, service.port, 10000) == Outcome::connected;
   service.drain();
   send_datagrams(family, service.port, 50, "after");
@@ -118,7 +118,7 @@ TEST_CASE("every fault of the network is proved by measurement and leaves nothin
   for (const Case& one : cases()) {
     for (const int family : {AF_INET, AF_INET6}) {
       INFO(one.fault << ' ' << one.params.dump() << (family == AF_INET6 ? " IPv6" : " IPv4"));
-      const Bound service(family, one.kind == Kind::tcp ? SOCK_STREAM : SOCK_DGRAM);
+      const BoundSocket service(family, one.kind == Kind::tcp ? SOCK_STREAM : SOCK_DGRAM);
       {
         const Traffic traffic(service, family, one.kind);
         SystemClock clock;
